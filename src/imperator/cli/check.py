@@ -1,0 +1,248 @@
+"""``imperator check``: what would be started, and what is wrong with each file. Starts nothing, changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+from imperator.bureau.escape import visible
+from imperator.cli.inspection import Finding, Inspected, Inspector, Place, Report
+from imperator.config.settings import EmperorSettings
+from imperator.monitors.files import EXTENSIONS
+
+FINE = 0
+SOMETHING_WRONG = 1
+USAGE = 2
+
+_COLOURS: Final = {"error": "bold red", "warning": "yellow"}
+_IGNORED_SHOWN: Final = 10
+
+_EPILOG: Final = """\
+examples:
+  imperator check /etc/uwsgi/vassals              every file of a directory
+  imperator check '/srv/*/uwsgi.ini'              what a pattern matches
+  imperator check blog.ini                        one file
+  imperator check emperor.ini                     an Emperor's file: all that its "emperor" options name
+  imperator check --emperor-tyrant /etc/vassals   as root: can each file's owner get where it has to?
+  imperator check DIR --json | jq 'select(.problems != [])'
+
+exit code: 0 if nothing is wrong (warnings are not), 1 if something is, 2 for a usage error.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the sub-command; returns its exit code."""
+    try:
+        options = _parser().parse_intermixed_args(argv)
+    except SystemExit as end:  # --help, or a usage error, already printed
+        return end.code if isinstance(end.code, int) else USAGE
+    report = _inspect(options)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        if options.json:
+            _print_json(report)
+        elif sys.stdout.isatty():
+            _print_table(report)
+        else:
+            _print_lines(report)
+        sys.stdout.flush()
+    except BrokenPipeError:  # "| head": nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return SOMETHING_WRONG if report.count("error") else FINE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="imperator check",
+        description="Shows what an Emperor would start, and what is wrong with each file. Starts nothing.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "places", nargs="+", metavar="DIR | FILE | PATTERN", help="as for --emperor; or an Emperor's file"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line for each file")
+    parser.add_argument(
+        "--emperor-extra-extension",
+        "--extra-extension",
+        action="append",
+        default=[],
+        metavar="EXT",
+        help="a further ending of valid names",
+    )
+    parser.add_argument(
+        "--emperor-tyrant", "--tyrant", action="store_true", help="vassals run as the owners of their files"
+    )
+    parser.add_argument("--binary-path", metavar="PROGRAM", help="the program to run vassals with (default: our uwsgi)")
+    return parser
+
+
+def _inspect(options: argparse.Namespace) -> Report:
+    """Look at everything that the command line names, an Emperor's files with their own settings."""
+    own = EmperorSettings(
+        emperor=tuple(options.places),
+        emperor_extra_extension=tuple(options.emperor_extra_extension),
+        emperor_tyrant=options.emperor_tyrant,
+        binary_path=options.binary_path,
+    )
+    report = Report()
+    plain: list[Place] = []
+    for text in options.places:
+        settings = _emperor_file(text, report)
+        if settings is None:
+            plain.append(Place(text))
+            continue
+        if options.emperor_tyrant:
+            settings = dataclasses.replace(settings, emperor_tyrant=True)
+        _look(settings, [Place(value, expected=False) for value in settings.emperor], report)
+        report.general += [Finding("warning", note.where, note.text) for note in settings.notes]
+    if plain:
+        _look(own, plain, report)
+    return report
+
+
+def _emperor_file(text: str, report: Report) -> EmperorSettings | None:
+    """The settings, if this is an Emperor's file: one that names sources of vassals."""
+    from imperator.config.errors import ConfigurationError
+    from imperator.config.loader import load_emperor
+
+    if not (text.endswith(EXTENSIONS) and os.path.isfile(text)):
+        return None
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("UWSGI_")}
+    try:
+        settings = load_emperor([text], environment, os.getcwd())
+    except (ConfigurationError, OSError):
+        return None  # whatever is wrong with it, it is told of as a vassal's file
+    return settings if settings.emperor else None
+
+
+def _look(settings: EmperorSettings, places: list[Place], report: Report) -> None:
+    from imperator.court.binary import NoBinary, beside_interpreter
+    from imperator.court.charter import livery_of
+
+    binary = settings.emperor_wrapper or settings.binary_path
+    if binary is None:
+        try:
+            binary = beside_interpreter().path
+        except NoBinary as error:
+            report.general.append(Finding("error", "imperator", str(error)))
+            binary = "uwsgi"
+    elif shutil.which(binary) is None:
+        text = "is not there" if not os.path.exists(binary) else "may not be executed"
+        report.general.append(Finding("error", binary, f"{text}: no vassal would start"))
+    try:
+        with contextlib.chdir(settings.chdir or "."):
+            inspector = Inspector(
+                livery_of(settings, binary),
+                report,
+                tyrant=settings.emperor_tyrant,
+                tyrant_nofollow=settings.emperor_tyrant_nofollow,
+                tyrant_initgroups=settings.emperor_tyrant_initgroups,
+                start_directory=os.getcwd(),
+            )
+            for place in places:
+                inspector.look_at(place)
+    except OSError as error:
+        report.general.append(Finding("error", f"chdir = {settings.chdir}", error.strerror or str(error)))
+
+
+# -- printing
+
+
+def _summary(report: Report) -> str:
+    usable = sum(vassal.usable for vassal in report.vassals)
+    errors, warnings = report.count("error"), report.count("warning")
+    text = f"{usable} of {len(report.vassals)} would be started"
+    found = [
+        f"{count} {word}{'' if count == 1 else 's'}"
+        for count, word in ((errors, "error"), (warnings, "warning"))
+        if count
+    ]
+    return f"{text}; {', '.join(found) or 'nothing is wrong'}"
+
+
+def _ignored(report: Report) -> str | None:
+    names = [os.path.basename(path.rstrip("/")) for path in report.ignored]
+    if not names:
+        return None
+    more = f" and {len(names) - _IGNORED_SHOWN} more" if len(names) > _IGNORED_SHOWN else ""
+    return f"ignored, because of their endings: {', '.join(names[:_IGNORED_SHOWN])}{more}"
+
+
+def _starts(vassal: Inspected) -> str:
+    return f"{vassal.command} (in {vassal.directory}{f', as {vassal.user}' if vassal.user else ''})"
+
+
+def _print_lines(report: Report) -> None:
+    """``file:line: severity: text``, as compilers have it."""
+    for finding in report.general:
+        print(visible(f"{finding.path}: {finding.severity}: {finding.text}"))
+    for vassal in report.vassals:
+        for finding in vassal.findings:
+            line = "" if finding.line is None else f":{finding.line}"
+            print(visible(f"{finding.path}{line}: {finding.severity}: {finding.text}"))
+        if vassal.usable:
+            print(visible(f"{vassal.path}: note: would start {_starts(vassal)}"))
+    ignored = _ignored(report)
+    if ignored is not None:
+        print(visible(f"note: {ignored}"))
+    print(_summary(report))
+
+
+def _print_json(report: Report) -> None:
+    for finding in report.general:
+        print(json.dumps({"file": None, "place": finding.path, "problems": [_problem(finding)]}))
+    for vassal in report.vassals:
+        row = {
+            "file": vassal.path,
+            "name": vassal.name,
+            "place": vassal.place,
+            "directory": vassal.directory,
+            "user": vassal.user or None,
+            "usable": vassal.usable,
+            "command": vassal.command or None,
+            "problems": [_problem(finding) for finding in vassal.findings],
+        }
+        print(json.dumps(row))
+    for path in report.ignored:
+        print(json.dumps({"file": path, "ignored": True, "problems": []}))
+
+
+def _problem(finding: Finding) -> dict[str, Any]:
+    return {"severity": finding.severity, "line": finding.line, "text": finding.text}
+
+
+def _print_table(report: Report) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False, emoji=False, markup=False)
+
+    def problem(finding: Finding) -> Text:
+        line = "" if finding.line is None else f"line {finding.line}: "
+        return Text.assemble((f"{finding.severity}: ", _COLOURS[finding.severity]), visible(f"{line}{finding.text}"))
+
+    for finding in report.general:
+        console.print(Text.assemble(visible(finding.path) + ": ", problem(finding)))
+    if report.vassals:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for heading in ("file", "would start", "problems"):
+            table.add_column(heading, overflow="fold")
+        for vassal in report.vassals:
+            starts = Text(visible(_starts(vassal))) if vassal.usable else Text("nothing", style="red")
+            problems = Text("\n").join([problem(finding) for finding in vassal.findings])
+            table.add_row(Text(visible(vassal.path)), starts, problems or Text("none", style="green"))
+        console.print(table)
+    ignored = _ignored(report)
+    if ignored is not None:
+        console.print(Text(visible(ignored), style="dim"))
+    console.print(_summary(report))

@@ -1,0 +1,78 @@
+"""The command ``imperator``: an Emperor, or one of the sub-commands.
+
+Everything is imported where it is needed: an Emperor stays small, and ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+USAGE_ERROR = 2
+CONFIGURATION_ERROR = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what the command line says; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    match arguments:
+        case ["status", *rest]:
+            from imperator.cli import status
+
+            return status.main(rest)
+        case ["check", *rest]:
+            from imperator.cli import check
+
+            return check.main(rest)
+        case ["--version" | "version" | "-V"]:
+            from imperator import __version__
+
+            print(__version__)
+            return 0
+        case ["--help" | "-h" | "help", *_]:
+            from imperator.cli.arguments import render_help
+
+            print(render_help(), end="")
+            return 0
+        case _:
+            return reign(arguments)
+
+
+def reign(arguments: list[str]) -> int:
+    """Be an Emperor until the end."""
+    from imperator.config.errors import ConfigurationError
+    from imperator.config.loader import load_emperor
+
+    start_directory = os.getcwd()
+    try:
+        settings = load_emperor(arguments, os.environ, start_directory)
+    except ConfigurationError as error:
+        print(f"imperator: {error}", file=sys.stderr)
+        return CONFIGURATION_ERROR
+    if settings.imperial_monitor_list:
+        from imperator.monitors.registry import known_schemes
+
+        print("\n".join(sorted(known_schemes())))
+        return 0
+    if not settings.emperor:
+        print("imperator: nothing to reign over: say --emperor DIRECTORY (try --help)", file=sys.stderr)
+        return USAGE_ERROR
+
+    from imperator.bureau.journal import Journal
+    from imperator.court.binary import NoBinary
+    from imperator.court.run import CannotReign, run
+    from imperator.reign.effects import Severity
+
+    journal = Journal.open(settings)
+    try:
+        for note in settings.notes:
+            journal.write(Severity.WARNING, "configuration", f"{note.where}: {note.text}")
+        if settings.chdir is not None:
+            os.chdir(settings.chdir)
+        return run(settings, journal, os.getcwd())
+    except (CannotReign, NoBinary) as error:
+        journal.write(Severity.ERROR, "cannot-reign", str(error))
+        return CONFIGURATION_ERROR
+    finally:
+        journal.close()

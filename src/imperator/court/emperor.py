@@ -1,0 +1,224 @@
+"""The Emperor at work: events in from the kernel, the sources and people; effects out through the kernel.
+
+Everything that happens comes in through :meth:`Emperor.post` and is answered by the reign, one event after the other.
+Nothing here decides what happens to a vassal, and nothing here waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from imperator.bureau.journal import Journal
+from imperator.config.settings import EmperorSettings
+from imperator.court.binary import Binary
+from imperator.court.children import Children
+from imperator.court.guardian import Guardian
+from imperator.court.hooks import HookRunner
+from imperator.court.ondemand import Doorbells
+from imperator.court.processes import Processes
+from imperator.court.recruiter import Ends, Recruiter
+from imperator.court.scribe import Scribe
+from imperator.court.spawner import Spawner
+from imperator.court.watch import Watch
+from imperator.reign import effects as ef
+from imperator.reign.arguments import Livery
+from imperator.reign.effects import Severity
+from imperator.reign.emperor import Reign
+from imperator.reign.events import Event, ExecFailed, SpawnFailed, Tick
+from imperator.reign.names import Seconds, Serial, VassalName
+from imperator.reign.policy import Policy
+
+
+class Emperor:
+    """One reign and what it needs of the world: processes, sockets, hooks, a clock."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        journal: Journal,
+        settings: EmperorSettings,
+        policy: Policy,
+        livery: Livery,
+        binary: Binary,
+        environment: dict[bytes, bytes],
+        limits: tuple[int, int],
+    ) -> None:
+        self.loop = loop
+        self.journal = journal
+        self.reign = Reign(policy)
+        self.finished = asyncio.Event()
+        """Set when everything has ended after a Ragnarok."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called after events were handled: something may be worth telling the service manager."""
+        self._events: deque[Event] = deque()
+        self._at_work = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._watch = Watch(loop)
+        self._spawner = Spawner(loop, self)
+        self._guardian = Guardian(loop, self._everyone, self._complain)
+        self._scribe = Scribe(loop, journal, self._complain)
+        self._processes = Processes(loop, self._watch, self.post, self._spawner.hear_reports, self._guardian)
+        self._recruiter = Recruiter(self._spawner, settings, livery, binary, environment, limits)
+        self._hooks = HookRunner(self._guardian, self._spawner, self._recruiter, settings, self.say)
+        self._children = Children(loop, self._claim, lambda: self._spawner.busy)
+        self._doorbells = Doorbells(self._watch, self.post, settings.listen, settings.chmod_socket)
+
+    # -- events
+
+    def post(self, event: Event) -> None:
+        """Something happened. It is dealt with before this returns, unless an earlier event is being dealt with."""
+        self._events.append(event)
+        if self._at_work:
+            return
+        self._at_work = True
+        try:
+            while self._events:
+                for effect in self.reign.step(self._events.popleft(), Seconds(self.loop.time())):
+                    self._carry_out(effect)
+        finally:
+            self._at_work = False
+        self._set_timer()
+        self.changed()
+
+    def _set_timer(self) -> None:
+        due = self.reign.next_deadline()
+        if self._timer is not None:
+            if due == self._timer.when():
+                return
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._timer = self.loop.call_at(due, self._time_has_come)
+
+    def _time_has_come(self) -> None:
+        self._timer = None
+        self.post(Tick())
+
+    def say(self, severity: Severity, event: str, text: str, vassal: VassalName | None = None) -> None:
+        """A line for the log that is not the reign's."""
+        self.journal.write(severity, event, text, vassal)
+
+    # -- effects
+
+    def _carry_out(self, effect: ef.Effect) -> None:
+        match effect:
+            case ef.Note():
+                self.journal.write(effect.severity, effect.event, effect.text, effect.vassal)
+            case ef.Spawn():
+                self._spawn(effect)
+            case ef.Send():
+                process = self._processes.get(effect.serial)
+                if process is not None:
+                    process.send(effect.byte)
+            case ef.SendConfig():
+                process = self._processes.get(effect.serial)
+                if process is not None and effect.wanted.config is not None:
+                    process.send_config(effect.wanted.config)
+            case ef.Signal():
+                self._processes.signal(effect.serial, effect.signal)
+            case ef.OpenSocket():
+                self._doorbells.open(effect.name, effect.address)
+            case ef.CloseSocket():
+                self._doorbells.close(effect.name)
+            case ef.RunHooks():
+                self._hooks.run(effect)
+            case ef.Finish():
+                self.finished.set()
+
+    def _spawn(self, effect: ef.Spawn) -> None:
+        def go(failure: str | None) -> None:
+            if failure is not None:
+                self.post(SpawnFailed(effect.serial, f"as-emperor-before-vassal: {failure}"))
+            else:
+                self._recruit(effect)
+
+        if not self._hooks.before_vassal(effect.wanted, go):
+            self._recruit(effect)
+
+    def _recruit(self, effect: ef.Spawn) -> None:
+        serial, wanted = effect.serial, effect.wanted
+
+        def expect(ends: Ends) -> None:
+            process = self._processes.expect(serial, wanted.name, ends.emperor, ends.config)
+            if ends.output >= 0:
+                self._scribe.listen(serial, wanted.name, ends.output)
+            if wanted.config is not None:
+                process.send_config(wanted.config)
+
+        listening = self._doorbells.fd(wanted.name) if wanted.socket is not None else None
+        try:
+            self._recruiter.recruit(serial, wanted, listening, expect)
+        except OSError as error:  # EMFILE, ENFILE, ENOMEM
+            self.post(SpawnFailed(serial, f"{error.strerror} (open files: see 'ulimit -n' of the Emperor)"))
+
+    # -- what the spawner says (its Client)
+
+    def spawn_succeeded(self, serial: int, pid: int) -> None:
+        if serial < 0:
+            self._hooks.spawn_succeeded(serial, pid)
+        else:
+            self._processes.started(Serial(serial), pid)
+        self._children.look_again()
+
+    def spawn_failed(self, serial: int, reason: str) -> None:
+        if serial < 0:
+            self._hooks.spawn_failed(serial, reason)
+        else:
+            self._processes.failed(Serial(serial))
+            self.post(SpawnFailed(Serial(serial), reason))
+
+    def child_reported(self, serial: int, reason: str) -> None:
+        if serial < 0:
+            self._hooks.child_reported(serial, reason)
+        else:
+            self.post(ExecFailed(Serial(serial), reason))
+
+    def spawner_replaced(self) -> None:
+        self._complain("the spawner process died; there is a new one, no vassal was touched")
+
+    # -- what the other helpers want to know and to say
+
+    def _everyone(self) -> Iterable[int]:
+        return [*self._processes.pids(), *self._hooks.pids()]
+
+    def _complain(self, text: str) -> None:
+        self.say(Severity.ERROR, "helper", text)
+
+    # -- children
+
+    def _claim(self, pid: int) -> bool:
+        """A child has ended: if it is ours, deal with it now and say so."""
+        process = self._processes.by_pid(pid)
+        if process is not None:
+            self._processes.ended(process)
+            return True
+        hook = self._hooks.knows(pid)
+        if hook is not None:
+            self._hooks.ended(hook)
+            return True
+        # A helper is reaped by whoever replaces it, when its socket closes: in a moment, if it has not been already.
+        return pid in (self._spawner.pid, self._guardian.pid, self._scribe.pid)
+
+    # -- the end
+
+    async def aftermath(self, patience: Seconds) -> None:
+        """Wait until the last vassals' stop hooks have run and their last words are logged, but not for ever."""
+        try:
+            await asyncio.wait_for(self._hooks.idle.wait(), patience)
+        except TimeoutError:
+            text = f"{len(self._hooks)} hooks are still running after {patience:g} s: they are killed"
+            self.say(Severity.WARNING, "hook-failed", text)
+        await self._scribe.last_words(Seconds(1.0))
+
+    def close(self) -> None:
+        """Let go of everything: sockets and their files, timers, the helpers (the guardian ends whatever is left)."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._doorbells.close_all()
+        self._spawner.close()
+        self._guardian.close()
+        self._scribe.close()
+        self._children.close()
+        self._watch.close()

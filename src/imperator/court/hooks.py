@@ -1,0 +1,152 @@
+"""Hooks that run beside the loop, each in a process of its own that the spawner makes.
+
+``as-emperor-before-vassal`` has to succeed before a vassal is spawned; the others are told about their failure only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from imperator.config.settings import EmperorSettings, Hook
+from imperator.court.guardian import Guardian
+from imperator.court.recruiter import Recruiter
+from imperator.court.spawner import Spawner
+from imperator.kernel.processes import reap
+from imperator.reign.effects import HookPhase, RunHooks, Severity
+from imperator.reign.names import VassalName
+from imperator.reign.wanted import Wanted
+
+Say = Callable[[Severity, str, str, VassalName | None], None]
+Done = Callable[[str | None], None]
+"""Called with the reason of the failure, or ``None``."""
+
+
+@dataclass(slots=True, eq=False)
+class HookProcess:
+    """One process that runs the hooks of one phase for one vassal."""
+
+    serial: int
+    phase: str
+    vassal: VassalName
+    done: Done
+    pid: int = -1
+    failure: str | None = None
+
+
+class HookRunner:
+    """Starts hook processes and hears how they end. Their serials are negative: instances have the positive ones."""
+
+    def __init__(
+        self,
+        guardian: Guardian,
+        spawner: Spawner,
+        recruiter: Recruiter,
+        settings: EmperorSettings,
+        say: Say,
+    ) -> None:
+        self._guardian = guardian
+        self._spawner = spawner
+        self._recruiter = recruiter
+        self._settings = settings
+        self._say = say
+        self._running: dict[int, HookProcess] = {}
+        self.idle = asyncio.Event()
+        """Set while no hook runs."""
+        self.idle.set()
+        self._last = 0
+        self._hooks = {
+            HookPhase.AS_EMPEROR: settings.hook_as_emperor,
+            HookPhase.AS_ON_DEMAND_VASSAL: settings.hook_as_on_demand_vassal,
+            HookPhase.AS_ON_CONFIG_VASSAL: settings.hook_as_on_config_vassal,
+            HookPhase.VASSALS_STOP: (),
+        }
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def run(self, effect: RunHooks) -> None:
+        """Run a phase's hooks for a vassal; nothing where there are none."""
+        phase, wanted = effect.phase, effect.wanted
+        command = self._settings.vassals_stop_hook if phase is HookPhase.VASSALS_STOP else None
+        hooks = self._hooks[phase]
+        if hooks or command is not None:
+            self._start(wanted, hooks, phase.value, self._only_say(wanted.name, phase.value), effect.pid, command)
+        if phase is HookPhase.AS_EMPEROR and self._settings.hook_as_emperor_setns:
+            name = "as-emperor-setns"
+            hooks = self._settings.hook_as_emperor_setns
+            self._start(wanted, hooks, name, self._only_say(wanted.name, name), effect.pid, None, setns=True)
+
+    def before_vassal(self, wanted: Wanted, done: Done) -> bool:
+        """Run the hooks that come before a vassal is spawned; ``False``: there are none, and ``done`` is not called."""
+        hooks = self._settings.hook_as_emperor_before_vassal
+        if not hooks:
+            return False
+        self._start(wanted, hooks, "as-emperor-before-vassal", done, None, None)
+        return True
+
+    def _only_say(self, vassal: VassalName, phase: str) -> Done:
+        def say(failure: str | None) -> None:
+            if failure is not None:
+                self._say(Severity.ERROR, "hook-failed", f"{phase}: {failure}", vassal)
+
+        return say
+
+    def _start(
+        self,
+        wanted: Wanted,
+        hooks: tuple[Hook, ...],
+        phase: str,
+        done: Done,
+        pid: int | None,
+        command: str | None,
+        setns: bool = False,
+    ) -> None:
+        self._last -= 1
+        self.idle.clear()
+        serial = self._last
+        self._running[serial] = HookProcess(serial, phase, wanted.name, done)
+        order = self._recruiter.hooks_order(
+            serial, wanted, hooks, phase, pid=pid, command=command, enter_namespaces=setns
+        )
+        self._spawner.spawn(order)
+
+    # -- what the spawner and the kernel say
+
+    def spawn_succeeded(self, serial: int, pid: int) -> None:
+        self._running[serial].pid = pid
+        self._guardian.guard(pid)
+
+    def spawn_failed(self, serial: int, reason: str) -> None:
+        process = self._running[serial]
+        self._forget(process)
+        process.done(f"no process could be made: {reason}")
+
+    def child_reported(self, serial: int, reason: str) -> None:
+        process = self._running.get(serial)
+        if process is not None:
+            process.failure = reason
+
+    def ended(self, process: HookProcess) -> None:
+        ending = reap(process.pid)
+        if ending is None:
+            return
+        self._spawner.hear_reports()
+        self._guardian.forget(process.pid)
+        self._forget(process)
+        if ending.code == 0:
+            process.done(process.failure)
+        else:
+            process.done(process.failure or f"ended with {ending.code if ending.signal is None else ending.signal}")
+
+    def _forget(self, process: HookProcess) -> None:
+        del self._running[process.serial]
+        if not self._running:
+            self.idle.set()
+
+    def knows(self, pid: int) -> HookProcess | None:
+        return next((process for process in self._running.values() if process.pid == pid), None)
+
+    def pids(self) -> Iterable[int]:
+        return [process.pid for process in self._running.values() if process.pid > 0]

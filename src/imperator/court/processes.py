@@ -1,0 +1,178 @@
+"""The instances that are alive: their pids and their emperor fds. One object a process.
+
+It turns what the kernel says into events, and carries out what the reign wants sent. It decides nothing.
+
+A pid is only ever used for a child of ours that has not been reaped, and the kernel gives no such number to anybody
+else; whoever watches on behalf of others (the guardian) is given a pidfd.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from signal import SIGKILL
+
+from imperator.court.guardian import Guardian
+from imperator.court.watch import Watch
+from imperator.kernel.processes import kill_group, reap, send_signal
+from imperator.reign.events import Event, Exited, FellSilent, Received, Spawned
+from imperator.reign.names import Serial, VassalName
+
+_SILENCE = 0.5
+"""Seconds between the end of the emperor fd's stream and the conclusion that the vassal, alive, closed it."""
+
+
+class Process:
+    """One instance. ``pid`` is -1 until it is known, file descriptors are -1 where there is none (any more)."""
+
+    __slots__ = ("config", "emperor", "name", "pid", "processes", "serial")
+
+    def __init__(self, processes: Processes, serial: Serial, name: VassalName, emperor: int, config: int) -> None:
+        self.processes = processes
+        self.serial = serial
+        self.name = name
+        self.pid = -1
+        self.emperor = emperor
+        self.config = config
+
+    def readable(self, fd: int) -> None:
+        """Take in all bytes that are there; at the end of the stream, close."""
+        if self.read_emperor() and self.emperor >= 0:
+            self.close_emperor()
+            self.processes.fell_silent(self)
+
+    def read_emperor(self) -> bool:
+        """Take in all bytes that are there; says whether the stream has ended."""
+        if self.emperor < 0:
+            return False
+        try:
+            data = os.read(self.emperor, 4096)
+        except BlockingIOError:
+            return False
+        except OSError:  # ECONNRESET: it died with our bytes unread
+            data = b""
+        post = self.processes.post
+        for byte in data:
+            post(Received(self.serial, byte))
+        return not data
+
+    def close_emperor(self) -> None:
+        if self.emperor >= 0:
+            self.processes.watch.remove(self.emperor)
+            os.close(self.emperor)
+            self.emperor = -1
+
+    def send(self, byte: int) -> None:
+        if self.emperor >= 0:
+            try:
+                os.write(self.emperor, bytes((byte,)))
+                return
+            except BlockingIOError:
+                pass  # it has left thousands of bytes unread: it does not listen
+            except OSError:  # EPIPE, ECONNRESET
+                self.close_emperor()
+        self.processes.post(FellSilent(self.serial))
+
+    def send_config(self, config: bytes) -> None:
+        """A uwsgi packet: modifier1 115, the size in 16 bits little-endian, modifier2 0, then the text."""
+        if self.config < 0:
+            return
+        packet = b"\x73" + len(config).to_bytes(2, "little") + b"\0" + config
+        try:
+            written = os.write(self.config, packet)
+        except OSError:
+            written = 0
+        if written != len(packet):
+            self.processes.post(FellSilent(self.serial))
+
+    def close(self) -> None:
+        self.close_emperor()
+        if self.config >= 0:
+            os.close(self.config)
+            self.config = -1
+
+
+class Processes:
+    """Every instance, by its serial."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        watch: Watch,
+        post: Callable[[Event], None],
+        hear_reports: Callable[[], None],
+        guardian: Guardian,
+    ) -> None:
+        self._loop = loop
+        self.watch = watch
+        self.post = post
+        self._hear_reports = hear_reports
+        self._guardian = guardian
+        self._by_serial: dict[Serial, Process] = {}
+        self._by_pid: dict[int, Process] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_serial)
+
+    def expect(self, serial: Serial, name: VassalName, emperor: int, config: int) -> Process:
+        """A process was asked for: these are our ends of its file descriptors, from now on owned here."""
+        process = Process(self, serial, name, emperor, config)
+        self._by_serial[serial] = process
+        self.watch.add(emperor, process)
+        return process
+
+    def started(self, serial: Serial, pid: int) -> None:
+        process = self._by_serial[serial]
+        process.pid = pid
+        self._by_pid[pid] = process
+        self._guardian.guard(pid)
+        self.post(Spawned(serial, pid))
+
+    def failed(self, serial: Serial) -> None:
+        """It never came to be."""
+        process = self._by_serial.pop(serial, None)
+        if process is not None:
+            process.close()
+
+    def get(self, serial: Serial) -> Process | None:
+        return self._by_serial.get(serial)
+
+    def by_pid(self, pid: int) -> Process | None:
+        return self._by_pid.get(pid)
+
+    def pids(self) -> Iterable[int]:
+        return self._by_pid
+
+    def signal(self, serial: Serial, number: int) -> None:
+        """Signal an instance: SIGKILL its whole process group, anything else its first process."""
+        process = self._by_serial.get(serial)
+        if process is None or process.pid < 0:
+            return
+        if number == SIGKILL:
+            kill_group(process.pid)
+        else:
+            send_signal(process.pid, number)
+
+    def ended(self, process: Process) -> None:
+        """It has ended and is not reaped yet. What it said last comes before the news of its end."""
+        # Its workers must not linger on its sockets: the zombie still holds the group's number, so this is safe.
+        kill_group(process.pid)
+        ending = reap(process.pid)
+        if ending is None:
+            return
+        self._hear_reports()
+        process.read_emperor()
+        del self._by_serial[process.serial]
+        del self._by_pid[process.pid]
+        self._guardian.forget(process.pid)
+        process.close()
+        self.post(Exited(process.serial, ending.code, ending.signal))
+
+    def fell_silent(self, process: Process) -> None:
+        """It closed its end. Most often it is dying, and SIGCHLD says so in a moment: only a lasting silence counts."""
+        self._loop.call_later(_SILENCE, self._still_silent, process)
+
+    def _still_silent(self, process: Process) -> None:
+        if self._by_serial.get(process.serial) is process:
+            self.post(FellSilent(process.serial))

@@ -1,0 +1,175 @@
+"""Makes the spawner's orders: what a vassal's process is given, from its fds to its last directory.
+
+The order of things between clone and exec is the original's (reference: "Vassal life" in the manual's terms).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from imperator.config.settings import EmperorSettings, Hook
+from imperator.court.binary import Binary
+from imperator.court.spawner import EnvironmentId, Order, Spawner
+from imperator.kernel.credentials import groups_of
+from imperator.reign.arguments import Livery
+from imperator.reign.names import Serial
+from imperator.reign.wanted import Wanted
+
+EMPEROR_FD = 3
+CONFIG_FD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The Emperor's ends of what it shares with a new process; -1 where there is none."""
+
+    emperor: int
+    config: int
+    output: int
+
+
+class Recruiter:
+    """Turns a wanted vassal into an order and the Emperor's ends of its file descriptors."""
+
+    def __init__(
+        self,
+        spawner: Spawner,
+        settings: EmperorSettings,
+        livery: Livery,
+        binary: Binary,
+        environment: Mapping[bytes, bytes],
+        limits: tuple[int, int],
+    ) -> None:
+        self._spawner = spawner
+        self._settings = settings
+        self._livery = livery
+        self._binary = binary
+        self._environment = environment
+        self._known: dict[tuple[bool, bool], EnvironmentId] = {}
+        self._for_hooks = spawner.learn_environment(environment)
+        self._limits = limits
+
+    def _environment_of(self, wanted: Wanted, binary: str) -> EnvironmentId:
+        """Most vassals share one; whoever has a config fd, or is our own uwsgi, has something more in it."""
+        reload_path = self._binary.reload_path if binary == self._binary.path else None
+        kind = (reload_path is not None, wanted.config is not None)
+        number = self._known.get(kind)
+        if number is None:
+            variables = dict(self._environment)
+            if reload_path is not None:
+                variables.setdefault(b"UWSGI_BINARY_PATH", os.fsencode(reload_path))
+            variables[b"UWSGI_EMPEROR_FD"] = b"%d" % EMPEROR_FD
+            if wanted.config is not None:
+                variables[b"UWSGI_EMPEROR_FD_CONFIG"] = b"%d" % CONFIG_FD
+            number = self._known[kind] = self._spawner.learn_environment(variables)
+        return number
+
+    def recruit(self, serial: Serial, wanted: Wanted, listening: int | None, expect: Callable[[Ends], object]) -> None:
+        """Ask for a vassal's process. Raises OSError if its file descriptors cannot be made: nothing is left then."""
+        ours: list[int] = []
+        theirs: list[tuple[int, tuple[int, ...]]] = []
+        lent: list[int] = []
+        try:
+            emperor, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            child.setblocking(True)
+            ours.append(emperor.detach())
+            lent.append(child.detach())
+            theirs.append((lent[-1], (EMPEROR_FD,)))
+            config = output = -1
+            if wanted.config is not None:
+                here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                here.setblocking(False)
+                config = here.detach()
+                ours.append(config)
+                lent.append(there.detach())
+                theirs.append((lent[-1], (CONFIG_FD,)))
+            if self._settings.vassal_log == "prefix":
+                output, write_end = os.pipe2(os.O_CLOEXEC)
+                os.set_blocking(output, False)
+                ours.append(output)
+                lent.append(write_end)
+                theirs.append((write_end, (1, 2)))
+            if listening is not None:
+                theirs.append((listening, (0,)))
+            order = self._order(serial, wanted, theirs)
+        except BaseException:
+            for fd in ours + lent:
+                os.close(fd)
+            raise
+        expect(Ends(ours[0], config, output))
+        self._spawner.spawn(order)
+        for fd in lent:
+            os.close(fd)
+
+    def _order(self, serial: Serial, wanted: Wanted, theirs: list[tuple[int, tuple[int, ...]]]) -> Order:
+        settings = self._settings
+        variables: dict[bytes, bytes] = {}
+        commands: list[list[bytes]] = []
+        if settings.vassals_start_hook is not None:
+            variables[b"UWSGI_VASSALS_DIR"] = os.fsencode(wanted.directory)
+            commands.append([os.fsencode(settings.vassals_start_hook), os.fsencode(wanted.name)])
+        binaries = self._livery.binaries(wanted)
+        chdir = wanted.attributes.get(settings.emperor_chdir_attr) if settings.emperor_chdir_attr else None
+        return Order(
+            serial=serial,
+            environment=self._environment_of(wanted, binaries[0]),
+            variables=variables,
+            binaries=[os.fsencode(binary) for binary in binaries],
+            arguments=[os.fsencode(argument) for argument in self._livery.arguments(wanted)],
+            directory=os.fsencode(wanted.directory),
+            credentials=self._credentials(wanted),
+            fds=[fd for fd, _ in theirs],
+            targets=[targets for _, targets in theirs],
+            before_drop=pairs(settings.hook_as_vassal_before_drop),
+            commands=commands,
+            hooks=pairs(settings.hook_as_vassal),
+            phase="as-vassal",
+            chdir_at_last=None if chdir is None else os.fsencode(chdir),
+            limits=self._limits,
+        )
+
+    def _credentials(self, wanted: Wanted) -> tuple[int, int, list[int]] | None:
+        if not self._settings.emperor_tyrant:
+            return None
+        groups = groups_of(wanted.uid, wanted.gid) if self._settings.emperor_tyrant_initgroups else []
+        return wanted.uid, wanted.gid, groups
+
+    def hooks_order(
+        self,
+        serial: int,
+        wanted: Wanted,
+        hooks: tuple[Hook, ...],
+        phase: str,
+        *,
+        pid: int | None = None,
+        command: str | None = None,
+        enter_namespaces: bool = False,
+    ) -> Order:
+        """An order for a process that only runs hooks, as the Emperor, and ends."""
+        variables = {
+            b"UWSGI_VASSAL_CONFIG": os.fsencode(wanted.name),
+            b"UWSGI_VASSAL_UID": b"%d" % wanted.uid,
+            b"UWSGI_VASSAL_GID": b"%d" % wanted.gid,
+            b"UWSGI_VASSALS_DIR": os.fsencode(wanted.directory),
+        }
+        if pid is not None:
+            variables[b"UWSGI_VASSAL_PID"] = b"%d" % pid
+        return Order(
+            serial=serial,
+            environment=self._for_hooks,
+            variables=variables,
+            directory=os.fsencode(wanted.directory),
+            commands=[] if command is None else [[os.fsencode(command), os.fsencode(wanted.name)]],
+            hooks=pairs(hooks),
+            phase=phase,
+            limits=self._limits,
+            namespaces_of=pid if enter_namespaces else None,
+            dies_with_emperor=False,
+        )
+
+
+def pairs(hooks: tuple[Hook, ...]) -> list[tuple[str, str]]:
+    return [(hook.action, hook.argument) for hook in hooks]

@@ -1,0 +1,77 @@
+"""Our own children: wait for them, signal them, and never mistake one for another.
+
+The number of a child that has not been reaped is given to nobody else, nor is the number of the process group that it
+leads. So the parent, and only the parent, may use pids; everybody else needs a pidfd (pidfd_open(2)).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from dataclasses import dataclass
+
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a process ended: exactly one of ``code`` and ``signal`` is set."""
+
+    code: int | None
+    signal: int | None
+
+
+def ending_of(result: os.waitid_result) -> Ending:
+    """Read what waitid(2) says."""
+    if result.si_code == os.CLD_EXITED:
+        return Ending(result.si_status, None)
+    return Ending(None, result.si_status)
+
+
+def reap(pid: int) -> Ending | None:
+    """Take the status of a child that has ended; ``None``: it still runs, or somebody else took it. waitid(2)."""
+    try:
+        result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return None if result is None else ending_of(result)
+
+
+def next_ended_child() -> int | None:
+    """The pid of a child that has ended and is not reaped, and which stays so; ``None``: there is none."""
+    try:
+        result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if result is None else result.si_pid
+
+
+def send_signal(pid: int, number: int) -> None:
+    """kill(2) a child that has not been reaped; one that has ended already does not mind."""
+    os.kill(pid, number)
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL the whole process group that the child ``pid``, not reaped, leads."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:  # it leads none: it has not come as far as setsid(2)
+        os.kill(pid, signal.SIGKILL)
+    except PermissionError:  # what is left of the group has become another user's: nothing of ours to end
+        return
+
+
+def become_subreaper() -> None:
+    """Orphans among our descendants become our children (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"PR_SET_CHILD_SUBREAPER: {os.strerror(code)}")
+
+
+def set_process_name(name: str) -> None:
+    """What ps and top show as the command: 15 bytes for the kernel's short name (prctl(2), PR_SET_NAME)."""
+    _libc.prctl(_PR_SET_NAME, name.encode(errors="surrogateescape")[:15], 0, 0, 0)

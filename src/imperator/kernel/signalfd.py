@@ -1,0 +1,49 @@
+"""SIGCHLD as a file descriptor (signalfd(2)).
+
+However many children end, there is one signal to read: a pipe that carries a byte a signal would overflow when
+thousands end at once, and lose the SIGTERM that comes among them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+_SFD_NONBLOCK = os.O_NONBLOCK
+_SFD_CLOEXEC = os.O_CLOEXEC
+_SIZE = 128
+"""sizeof(struct signalfd_siginfo)."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class ChildSignals:
+    """Readable whenever a child has ended since the last :meth:`drain`.
+
+    SIGCHLD is blocked in the calling thread from now on, as signalfd(2) asks for; children inherit that and have to
+    set their mask themselves.
+    """
+
+    def __init__(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        mask = (ctypes.c_uint64 * 16)()  # sigset_t: 1024 bits
+        mask[0] = 1 << (signal.SIGCHLD - 1)
+        self._fd = _libc.signalfd(-1, ctypes.byref(mask), _SFD_NONBLOCK | _SFD_CLOEXEC)
+        if self._fd < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, f"signalfd: {os.strerror(code)}")
+
+    def fileno(self) -> int:
+        return int(self._fd)
+
+    def drain(self) -> None:
+        """Take what is there, before looking which children have ended."""
+        try:
+            os.read(self._fd, _SIZE * 8)
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        os.close(self._fd)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})

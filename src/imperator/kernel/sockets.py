@@ -1,0 +1,108 @@
+"""Sockets from the addresses that people write.
+
+``host:port`` and ``:port`` (TCP or UDP), ``[::1]:port`` (IPv6), ``@name`` (abstract UNIX), anything else is the path
+of a UNIX socket. unix(7), ip(7), ipv6(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address, read: ``where`` is what socket.bind takes."""
+
+    family: socket.AddressFamily
+    where: tuple[str, int] | str
+
+    @property
+    def path(self) -> str | None:
+        """The file of a UNIX socket, if it has one."""
+        if isinstance(self.where, str) and not self.where.startswith("\0"):
+            return self.where
+        return None
+
+
+def parse_address(text: str) -> Address:
+    """Read an address. Raises :class:`ValueError` that says what is wrong with it."""
+    if not text:
+        raise ValueError("the address is empty")
+    if text.startswith("@"):
+        return Address(socket.AF_UNIX, "\0" + text[1:])
+    host, colon, port = text.rpartition(":")
+    if not colon or "/" in text:
+        if len(os.fsencode(text)) > 107:
+            raise ValueError(f"{text}: a UNIX socket's path has at most 107 bytes")
+        return Address(socket.AF_UNIX, text)
+    if not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{text}: {port!r} is no port number")
+    if host.startswith("[") and host.endswith("]"):
+        return Address(socket.AF_INET6, (host[1:-1], int(port)))
+    return Address(socket.AF_INET, (host, int(port)))
+
+
+def open_socket(
+    text: str, kind: socket.SocketKind = socket.SOCK_STREAM, *, backlog: int = 100, mode: int | None = None
+) -> socket.socket:
+    """Bind (and, for streams, listen): non-blocking and close-on-exec. Raises OSError that names the address.
+
+    The file of a UNIX socket that nobody listens to any more is replaced; one that somebody listens to is an error, and
+    so is a file that is no socket. ``mode`` is what the new file gets, from the first moment on.
+    """
+    address = parse_address(text)
+    sock = socket.socket(address.family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        if address.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if address.path is not None:
+            _make_room(address.path, kind)
+            if mode is not None:
+                # fchmod on the socket sets the mode that bind gives the file: no moment with a wider one (unix(7)).
+                os.fchmod(sock.fileno(), mode)
+        sock.bind(address.where)
+        if address.path is not None and mode is not None:
+            os.chmod(address.path, mode)  # bind took the umask off
+        if kind == socket.SOCK_STREAM:
+            sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"cannot open {text}: {error.strerror or error}") from error
+    return sock
+
+
+def _make_room(path: str, kind: socket.SocketKind) -> None:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise OSError(errno.EEXIST, "a file that is no socket is in the way")
+    with socket.socket(socket.AF_UNIX, kind) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:
+            pass
+    raise OSError(errno.EADDRINUSE, "somebody listens on it")
+
+
+def remove_socket_file(text: str) -> None:
+    """Unlink the file of a UNIX socket, if the address has one and it is still a socket."""
+    path = parse_address(text).path
+    if path is None:
+        return
+    try:
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass

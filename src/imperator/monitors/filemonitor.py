@@ -1,0 +1,241 @@
+"""What the monitors of files have in common: one inotify instance, one desk, and the safety net.
+
+A subclass says where its files are (:meth:`FileMonitor.entries`), what to watch for new ones
+(:meth:`FileMonitor.territory`), and whose news it is (:meth:`FileMonitor.name_of`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+
+from imperator.kernel.filesystems import hides_changes
+from imperator.monitors.api import Changed, Gone, Listing, MonitorOptions, Trouble
+from imperator.monitors.api import News as MonitorNews
+from imperator.monitors.desk import UNFINISHED, Desk, is_fresh
+from imperator.monitors.files import Rules
+from imperator.monitors.interests import Interests, News
+from imperator.monitors.routes import Step, route
+from imperator.reign.names import Seconds, SourceName, VassalName
+from imperator.reign.wanted import Wanted
+
+SAFETY_NET = 60.0
+"""Seconds between two whole readings, where notifications can be trusted."""
+POLLING = 3.0
+"""The same where they cannot: a network file system, or no inotify to be had. The original's interval."""
+MISSING = 2.0
+"""Seconds between two looks for a directory that is not there (its appearance is noticed earlier)."""
+_CHUNK = 100
+"""Files looked at before the loop may do something else."""
+
+TERRITORY = "/"
+"""The key of what a source watches for itself; a vassal's own begin with ``=``."""
+
+
+class Unreadable(Exception):
+    """The source cannot be read at the moment; the text says why."""
+
+
+class FileMonitor:
+    """One source of files."""
+
+    def __init__(self, name: SourceName, options: MonitorOptions) -> None:
+        self.name = name
+        self.options = options
+        self.rules = Rules(name, options)
+        self._desk = Desk()
+        self._interests: Interests | None = None
+        self._wake = asyncio.Event()
+        self._scan_wanted = False
+        self._linked: set[str] = set()
+        """Names that are symlinks whose route is watched."""
+
+    # -- what a subclass says
+
+    def territory(self) -> list[Step]:
+        """The directories to watch for new files, and the routes to them. Raises :class:`Unreadable`."""
+        raise NotImplementedError
+
+    def entries(self) -> Iterator[tuple[str, str]]:
+        """Every candidate as (vassal's name, absolute path). Raises :class:`Unreadable`."""
+        raise NotImplementedError
+
+    def name_of(self, news: News) -> str | None:
+        """Which file a notice of the territory is about; ``None``: all of them may be concerned."""
+        raise NotImplementedError
+
+    def path_of(self, name: str) -> str:
+        """The absolute path of a vassal's file."""
+        raise NotImplementedError
+
+    def directory_of(self, name: str) -> str:
+        """The working directory of a vassal."""
+        raise NotImplementedError
+
+    def places(self) -> list[str]:
+        """The directories that the files are in, to see on what file system they are."""
+        raise NotImplementedError
+
+    # -- the contract
+
+    def scan_soon(self) -> None:
+        self._scan_wanted = True
+        self._wake.set()
+
+    async def news(self) -> AsyncIterator[MonitorNews]:
+        loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        try:
+            self._interests = Interests()
+        except OSError as error:
+            yield Trouble(f"{error.strerror}; looking every {POLLING:g} s instead")
+        else:
+            loop.add_reader(self._interests, self._wake.set)
+        try:
+            first = True
+            while True:
+                self._scan_wanted = False
+                try:
+                    listing = await self._scan(first, loop)
+                except Unreadable as error:
+                    yield Trouble(str(error))
+                    await self._wait(loop.time() + MISSING, loop)
+                    if self._interests is not None:
+                        self._interests.read()
+                    continue
+                first = False
+                yield listing
+                async for piece in self._follow(loop):
+                    yield piece
+        finally:
+            if self._interests is not None:
+                loop.remove_reader(self._interests)
+                self._interests.close()
+                self._interests = None
+            self._linked.clear()
+            self._desk.clear()
+            self._desk.known.clear()
+
+    async def _follow(self, loop: asyncio.AbstractEventLoop) -> AsyncIterator[MonitorNews]:
+        """Single news until it is time for a whole reading."""
+        next_scan = loop.time() + self._interval()
+        while not self._scan_wanted:
+            held = self._desk.next_look()
+            await self._wait(next_scan if held is None else min(next_scan, held), loop)
+            now = loop.time()
+            if now >= next_scan or not self._take_notices(now):
+                return
+            for name in self._desk.take_due(now):
+                piece = await self._look(name, now)
+                if piece is not None:
+                    yield piece
+
+    async def _wait(self, until: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Until something happens, or until a moment."""
+        self._wake.clear()
+        if self._scan_wanted:
+            return
+        try:
+            async with asyncio.timeout_at(until):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _interval(self) -> Seconds | float:
+        if self.options.interval is not None:
+            return self.options.interval
+        if self._interests is None or any(hides_changes(place) for place in self.places()):
+            return POLLING
+        return SAFETY_NET
+
+    # -- notices
+
+    def _take_notices(self, now: float) -> bool:
+        """Put what happened on the desk; ``False``: only a whole reading will do."""
+        notices = [] if self._interests is None else self._interests.read()
+        if notices is None:
+            return False
+        for news in notices:
+            if news.key != TERRITORY:
+                self._desk.look(news.key[1:])
+                continue
+            name = self.name_of(news)
+            if name is None:
+                return False
+            if name:
+                self._desk.happened(name, self.path_of(name), news.mask, now)
+        return True
+
+    async def _look(self, name: str, now: float) -> MonitorNews | None:
+        """Look at one file; what is to be told of it, if anything."""
+        desk = self._desk
+        known = desk.known.get(name)
+        wanted = self._examine(name)
+        if wanted is None:
+            if known is None or not desk.is_gone(name, now):
+                return None
+            del desk.known[name]
+            self._unlink(name)
+            return Gone(VassalName(name))
+        desk.is_there(name)
+        if known is not None and known.stamp == wanted.stamp and known == wanted:
+            return None
+        wanted = await self.rules.complete(wanted)
+        desk.known[name] = wanted
+        return Changed(wanted)
+
+    def _examine(self, name: str) -> Wanted | None:
+        path = self.path_of(name)
+        wanted = self.rules.examine(name, path, self.directory_of(name))
+        if self._interests is not None and not self.options.nofollow:
+            self._watch_link(name, path)
+        return wanted
+
+    def _watch_link(self, name: str, path: str) -> None:
+        """A symlink's file, and whatever lies on the way to it, changes elsewhere."""
+        if os.path.islink(path):
+            assert self._interests is not None
+            self._interests.replace("=" + name, route(path)[1:])
+            self._linked.add(name)
+        elif name in self._linked:
+            self._unlink(name)
+
+    def _unlink_all(self, names: set[str]) -> None:
+        for name in names:
+            if not os.path.islink(self.path_of(name)):  # a dangling link may become valid: it stays watched
+                self._unlink(name)
+
+    def _unlink(self, name: str) -> None:
+        if name in self._linked and self._interests is not None:
+            self._linked.discard(name)
+            self._interests.forget("=" + name)
+
+    # -- whole readings
+
+    async def _scan(self, first: bool, loop: asyncio.AbstractEventLoop) -> Listing:
+        desk = self._desk
+        desk.clear()
+        if self._interests is not None:
+            try:
+                self._interests.replace(TERRITORY, self.territory())
+            except OSError as error:
+                raise Unreadable(f"cannot be watched: {error.strerror}") from error
+            self._interests.read()  # what has happened up to now, the reading sees
+        found: dict[str, Wanted] = {}
+        for count, (name, _) in enumerate(self.entries(), 1):
+            wanted = self._examine(name)
+            if wanted is not None:
+                known = desk.known.get(name)
+                if first or not is_fresh(wanted, known):
+                    found[name] = await self.rules.complete(wanted)
+                else:
+                    # Somebody may be writing it at this moment, and no notice will say when that ends.
+                    desk.look_later(name, loop.time() + UNFINISHED)
+                    if known is not None:
+                        found[name] = known
+            if count % _CHUNK == 0:
+                await asyncio.sleep(0)
+        self._unlink_all(self._linked - found.keys())
+        desk.known = found
+        return Listing(tuple(found.values()))

@@ -1,0 +1,1 @@
+"""What must be true of a reign whatever happens to it, and in whatever order."""

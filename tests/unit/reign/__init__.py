@@ -1,0 +1,1 @@
+"""The reign, file by file."""
