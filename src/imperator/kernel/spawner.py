@@ -48,6 +48,10 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _prctl = _libc.prctl
 _execve = _libc.execve
+_sigprocmask = _libc.sigprocmask
+_setsid = _libc.setsid
+_NO_SIGNALS = ctypes.create_string_buffer(128)
+SIG_SETMASK = 2
 _hooks: Any = None
 
 
@@ -153,6 +157,8 @@ class Spawner:
         """The same, as execve(2) takes them."""
         self.limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.emperor = os.getppid()
+        self.directory = b""
+        """Where we are: most vassals start in the same place, so it is gone to before the clone, and seldom."""
         self.clone_number = SYS_CLONE[os.uname().machine]
 
     def serve(self) -> NoReturn:
@@ -191,19 +197,26 @@ class Spawner:
         try:
             if truncated:
                 raise OSError(errno.EMFILE, "the spawner has no file descriptors left (RLIMIT_NOFILE)")
+            resource.setrlimit(resource.RLIMIT_NOFILE, request["limits"] or self.limits)
+            refusal = None if request["credentials"] else self.refused_entry(request["directory"])
             pid = clone_into_emperor(self.clone_number)
         except OSError as error:
             self.control.send(marshal.dumps((serial, -1, str(error.strerror))))
             return
         if pid == 0:
-            self.child(request, fds, arguments, environment)
+            self.child(request, fds, arguments, environment, refusal)
         self.control.send(marshal.dumps((serial, pid, "")))
 
-    def child(self, request: dict[str, Any], fds: list[int], arguments: list[Any], environment: Any) -> NoReturn:
+    def child(
+        self, request: dict[str, Any], fds: list[int], arguments: list[Any], environment: Any, refusal: str | None
+    ) -> NoReturn:
         """What happens between clone and exec, in this order."""
         code = 1
         try:
+            if refusal is not None:
+                raise Failed(refusal)
             self.prepare(request, fds)
+            _sigprocmask(SIG_SETMASK, _NO_SIGNALS, None)  # what was sent to this child meanwhile arrives here
             if arguments:
                 code = EXILE
                 self.execute(arguments, environment)
@@ -219,15 +232,13 @@ class Spawner:
         if request["runs_something"]:  # hooks and commands see the vassal's environment; exec is given it anyway
             os.environb.clear()
             os.environb.update(self.environment(request))
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.setsid()
+        _setsid()
         for fd, targets in zip(fds, request["targets"], strict=True):
             for target in targets:
                 os.dup2(fd, target)
         if request["stdin_is_null"]:
             os.dup2(self.devnull, 0)
         _syscall(SYS_CLOSE_RANGE, request["first_closed"], 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC)
-        resource.setrlimit(resource.RLIMIT_NOFILE, request["limits"] or self.limits)
         run_hooks(request["before_drop"], "as-vassal-before-drop")
         if request["namespaces_of"]:
             self.enter_namespaces(request["namespaces_of"])
@@ -237,10 +248,8 @@ class Spawner:
             _prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
             if os.getppid() != self.emperor:
                 os._exit(1)
-        try:
-            os.chdir(request["directory"])
-        except OSError as error:
-            raise Failed(f"cannot enter {os.fsdecode(request['directory'])}: {error.strerror}") from error
+        if request["credentials"]:
+            self.enter(request["directory"])  # not before: the vassal's user has to be allowed to
         for command in request["commands"]:
             failure = run_command(command)
             if failure is not None:
@@ -262,6 +271,23 @@ class Spawner:
     @staticmethod
     def c_environment(variables: dict[bytes, bytes]) -> Any:
         return c_strings([key + b"=" + value for key, value in variables.items()])
+
+    @staticmethod
+    def enter(directory: bytes) -> None:
+        try:
+            os.chdir(directory)
+        except OSError as error:
+            raise Failed(f"cannot enter {os.fsdecode(directory)}: {error.strerror}") from error
+
+    def refused_entry(self, directory: bytes) -> str | None:
+        """Go to the directory that the child is to start in; why that cannot be, if so."""
+        if directory != self.directory:
+            try:
+                self.enter(directory)
+            except Failed as failure:
+                return str(failure)
+            self.directory = directory
+        return None
 
     @staticmethod
     def drop(credentials: tuple[int, int, list[int]] | None) -> None:

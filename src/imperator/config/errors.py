@@ -1,0 +1,16 @@
+"""What is wrong with a configuration, said so that a person can mend it."""
+
+from __future__ import annotations
+
+
+class ConfigurationError(Exception):
+    """``where`` (``file:line``, or ``command line``), what is wrong there, and what to do about it."""
+
+    def __init__(self, where: str, text: str, hint: str = "") -> None:
+        super().__init__(where, text, hint)
+        self.where = where
+        self.text = text
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}" + (f" ({self.hint})" if self.hint else "")
