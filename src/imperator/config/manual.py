@@ -11,7 +11,8 @@ def render() -> str:
         "# Options",
         "",
         "Every option may stand on the command line (`--name value`), in a file (`name = value`), or in the",
-        "environment (`UWSGI_NAME`, upper case, `_` for `-`). This page is made from the catalogue that the parser uses.",
+        "environment (`UWSGI_NAME`, upper case, `_` for `-`).",
+        "This page is made from the catalogue that the parser uses.",
     ]
     for section in SECTIONS:
         lines += ["", f"## {section}", ""]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from imperator.config.errors import ConfigurationError
-from imperator.config.formats import ROOT, parse
+from imperator.config.formats import ROOT, Entry, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def examine(path: str) -> list[Problem]:
     entries = document.sections.get(ROOT)
     if entries is None:
         return [Problem("error", None, f"there is no [{ROOT}] section")]
-    problems: list[Problem] = []
+    problems = _unclosed(entries)
     for entry in entries:
         literal = not any(sign in entry.value for sign in "%$@:")
         if entry.key in ("include", "inherit", "chdir") and literal:
@@ -43,4 +43,20 @@ def examine(path: str) -> list[Problem]:
             if not target.exists():
                 severity: Literal["error", "warning"] = "error" if entry.key != "chdir" else "warning"
                 problems.append(Problem(severity, entry.line, f"{entry.key} = {entry.value}: it is not there"))
+    return problems
+
+
+def _unclosed(entries: list[Entry]) -> list[Problem]:
+    """Every ``for`` and ``if-…`` needs its end."""
+    open_blocks: list[Entry] = []
+    problems: list[Problem] = []
+    for entry in entries:
+        if entry.key == "for" or entry.key.startswith("if-"):
+            open_blocks.append(entry)
+        elif entry.key in ("endfor", "end-for", "endif", "end-if"):
+            if open_blocks:
+                open_blocks.pop()
+            else:
+                problems.append(Problem("error", entry.line, f"{entry.key} has nothing to end"))
+    problems += [Problem("error", block.line, f"{block.key} has no end") for block in open_blocks]
     return problems

@@ -1,0 +1,157 @@
+"""``python -m bench [NAME...] [--only original|imperator] [--size N]``: runs both, prints figures and ratios."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from bench.emperors import NAMES, reigning
+from bench.reports import Reports
+
+_SOURCE = Path(__file__).parent / "vassal.c"
+Figures = dict[str, float]
+
+
+def _fill(directory: Path, count: int) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    for number in range(count):
+        (directory / f"v{number}.ini").write_text("[uwsgi]\n")
+
+
+def _spread(seconds: list[float]) -> Figures:
+    seconds = sorted(seconds)
+    p99 = seconds[min(len(seconds) - 1, int(len(seconds) * 0.99))]
+    return {"p50 ms": statistics.median(seconds) * 1e3, "p99 ms": p99 * 1e3, "max ms": seconds[-1] * 1e3}
+
+
+class Bench:
+    """One run: a directory of vassals, the tiny vassal, and what is measured with them."""
+
+    def __init__(self, root: Path, size: int) -> None:
+        self.root = root
+        self.size = size
+        self.vassals = root / "vassals"
+        self.vassal = root / "bench-vassal"
+        subprocess.run(["gcc", "-O2", "-static", "-o", str(self.vassal), str(_SOURCE)], check=True)
+        self.reports = Reports(root)
+
+    def cold_start(self, name: str) -> Figures:
+        _fill(self.vassals, self.size)
+        with reigning(name, self.vassals, self.vassal, self.reports.path) as emperor:
+            last = emperor.started
+            for _ in range(self.size):
+                last = self.reports.next("start", timeout=60).at
+            took = last - emperor.started
+        return {"vassals": self.size, "seconds": took, "vassals/s": self.size / took}
+
+    def idle(self, name: str) -> Figures:
+        _fill(self.vassals, self.size)
+        seconds = 15.0 if name == "original" else 60.0
+        with reigning(name, self.vassals, self.vassal, self.reports.path) as emperor:
+            for _ in range(self.size):
+                self.reports.next("start", timeout=60)
+            time.sleep(10)
+            before = emperor.cpu_seconds()
+            time.sleep(seconds)
+            share = (emperor.cpu_seconds() - before) / seconds * 100
+            main, total = emperor.memory()
+        return {"vassals": self.size, "CPU %": share, "MB main": main, "MB all": total}
+
+    def new_file(self, name: str) -> Figures:
+        _fill(self.vassals, 100)
+        waits = []
+        with reigning(name, self.vassals, self.vassal, self.reports.path):
+            for _ in range(100):
+                self.reports.next("start")
+            time.sleep(4)
+            for number in range(12 if name == "original" else 200):
+                time.sleep(random.uniform(0.01, 0.05))
+                file = self.vassals / f"new{number}.ini"
+                file.write_text("[uwsgi]\n")
+                written = time.monotonic()
+                waits.append(self.reports.next("start", file.name).at - written)
+        return _spread(waits)
+
+    def touch_reload(self, name: str) -> Figures:
+        _fill(self.vassals, 100)
+        waits = []
+        with reigning(name, self.vassals, self.vassal, self.reports.path):
+            for _ in range(100):
+                self.reports.next("start")
+            time.sleep(4)
+            for number in range(12 if name == "original" else 100):
+                time.sleep(random.uniform(0.01, 0.05))
+                file = self.vassals / f"v{number}.ini"
+                os.utime(file)
+                touched = time.monotonic()
+                waits.append(self.reports.next("reload", file.name).at - touched)
+        return _spread(waits)
+
+    def kill_respawn(self, name: str) -> Figures:
+        _fill(self.vassals, self.size)
+        waits = []
+        with reigning(name, self.vassals, self.vassal, self.reports.path):
+            pids = {}
+            for _ in range(self.size):
+                report = self.reports.next("start", timeout=60)
+                pids[report.name] = report.pid
+            time.sleep(5)
+            for vassal in random.sample(sorted(pids), min(self.size, 20 if name == "original" else 200)):
+                time.sleep(0.02)
+                killed = time.monotonic()
+                os.kill(pids[vassal], signal.SIGKILL)
+                waits.append(self.reports.next("start", vassal).at - killed)
+        return {"vassals": self.size, **_spread(waits)}
+
+    def fork_bomb(self, name: str) -> Figures:
+        """As new_file and kill_respawn, beside one vassal that dies as soon as it is started."""
+        _fill(self.vassals, 1000)
+        waits = []
+        with reigning(name, self.vassals, self.vassal, self.reports.path):
+            pids = {}
+            for _ in range(1000):
+                report = self.reports.next("start", timeout=60)
+                pids[report.name] = report.pid
+            time.sleep(5)
+            (self.vassals / "bomb.ini").write_text("[uwsgi]\n")
+            self.reports.next("start", "bomb.ini")
+            for vassal in random.sample(sorted(pids), 10 if name == "original" else 100):
+                time.sleep(0.05)
+                killed = time.monotonic()
+                os.kill(pids[vassal], signal.SIGKILL)
+                waits.append(self.reports.next("start", vassal).at - killed)
+        return _spread(waits)
+
+
+BENCHMARKS = ("new_file", "touch_reload", "cold_start", "idle", "kill_respawn", "fork_bomb")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--only", choices=NAMES)
+    parser.add_argument("--size", type=int, default=2000, help="vassals, for cold_start, idle and kill_respawn")
+    arguments = parser.parse_args()
+    print(f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}, {time.ctime()}")
+    with tempfile.TemporaryDirectory(prefix="bench-") as root:
+        bench = Bench(Path(root), arguments.size)
+        for benchmark in arguments.names or BENCHMARKS:
+            for name in NAMES if arguments.only is None else (arguments.only,):
+                bench.reports.drain()
+                figures: Figures = getattr(bench, benchmark)(name)
+                shown = ", ".join(f"{key} {value:.4g}" for key, value in figures.items())
+                print(f"{benchmark:14} {name:10} {shown}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
