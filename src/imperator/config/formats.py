@@ -76,8 +76,12 @@ def _xml(text: str, document: Document) -> None:
     path: list[str] = []
     pieces: list[str] = []
 
+    def is_section() -> bool:
+        """The root is one, or, where the root is a mere wrapper, each of its children is."""
+        return not path or (len(path) == 1 and path[0] not in (ROOT, "emperor"))
+
     def start(tag: str, attributes: dict[str, str]) -> None:
-        if len(path) == 0 or (len(path) == 1 and path[0] not in (ROOT, "emperor")):
+        if is_section():
             section[:] = [attributes.get("id", tag)]
             document.sections.setdefault(section[0], [])
         path.append(tag)
@@ -85,7 +89,7 @@ def _xml(text: str, document: Document) -> None:
 
     def end(tag: str) -> None:
         path.pop()
-        if path and tag not in (ROOT, "emperor"):
+        if not is_section():
             document.add(section[0], tag, "".join(pieces).strip() or "true", parser.CurrentLineNumber)
         pieces.clear()
 
