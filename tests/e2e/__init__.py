@@ -1,0 +1,1 @@
+"""Real processes: an Emperor of our own, puppets and real uwsgi as its vassals."""

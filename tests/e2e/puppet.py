@@ -1,0 +1,143 @@
+"""A vassal on strings: it tells a test what it was given and what happens to it, and does what the test says.
+
+It runs as a script (``stage.py`` makes it executable). It connects to the stage, whose address is in ``PUPPET_STAGE``,
+introduces itself, and from then on passes on every byte of the emperor fd and every signal it was told to catch.
+Unless told to ``stay`` it ends as an application does when it is told to stop (byte 0 or 2), and when the test is over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+STOP = (0, 2)
+
+
+def open_fds() -> dict[str, str]:
+    """What is behind each open file descriptor."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # the one that listed them
+            continue
+    return found
+
+
+def read_packet(fd: int) -> str:
+    """The configuration on the config fd: a uwsgi packet."""
+    head = b""
+    while len(head) < 4:
+        head += os.read(fd, 4 - len(head))
+    size = int.from_bytes(head[1:3], "little")
+    body = b""
+    while len(body) < size:
+        body += os.read(fd, size - len(body))
+    return body.decode()
+
+
+def description(fds: dict[str, str]) -> dict[str, Any]:
+    config = os.environ.get("UWSGI_EMPEROR_FD_CONFIG")
+    with open("/proc/self/status") as file:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    return {
+        "pid": os.getpid(),
+        "ppid": os.getppid(),
+        "pgid": os.getpgrp(),
+        "sid": os.getsid(0),
+        "uids": os.getresuid(),
+        "gids": os.getresgid(),
+        "groups": os.getgroups(),
+        "argv": sys.argv,
+        "environ": dict(os.environ),
+        "cwd": os.getcwd(),
+        "fds": fds,
+        "status": status,
+        "config": read_packet(int(config)) if config else None,
+    }
+
+
+class Puppet:
+    def __init__(self) -> None:
+        fds = open_fds()
+        address = os.environ["PUPPET_STAGE"]
+        self.stage = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.stage.connect("\0" + address)
+        self.emperor = int(os.environ.get("UWSGI_EMPEROR_FD", "-1"))
+        self.wakeup, wakeup = os.pipe()
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup)
+        self.stays = False
+        self.tell(hello=description(fds))
+
+    def tell(self, **what: object) -> None:
+        self.stage.send(json.dumps(what).encode())
+
+    def play(self) -> None:
+        watched = {self.stage.fileno(), self.wakeup}
+        if self.emperor >= 0:
+            watched.add(self.emperor)
+        while True:
+            for fd in select.select(watched, (), ())[0]:
+                if fd == self.emperor:
+                    data = os.read(self.emperor, 4096)
+                    for byte in data:
+                        self.tell(byte=byte)
+                        if byte in STOP and not self.stays:
+                            os._exit(0)
+                    if not data:
+                        self.tell(end=True)
+                        watched.discard(fd)
+                elif fd == self.wakeup:
+                    for number in os.read(fd, 4096):
+                        self.tell(signal=number)
+                else:
+                    message = self.stage.recv(65536)
+                    if not message:
+                        os._exit(0)  # the test is over
+                    self.obey(json.loads(message))
+
+    def obey(self, order: dict[str, Any]) -> None:
+        """One order; each is acknowledged once it was carried out, if that can be."""
+        match order:
+            case {"say": bytes_}:
+                os.write(self.emperor, bytes(bytes_))
+            case {"exit": code}:
+                os._exit(code)
+            case {"catch": number}:
+                signal.signal(number, lambda *_: None)
+            case {"ignore": number}:
+                signal.signal(number, signal.SIG_IGN)
+            case {"stay": _}:
+                self.stays = True
+            case {"print": text}:
+                os.write(1, text.encode("latin-1"))
+            case {"close": fd}:
+                os.close(fd)
+            case {"config": _}:
+                self.tell(config=read_packet(int(os.environ["UWSGI_EMPEROR_FD_CONFIG"])))
+            case {"fork": setsid}:
+                child = os.fork()
+                if child == 0:
+                    if setsid:
+                        os.setsid()
+                    self.stage.close()
+                    while True:
+                        signal.pause()
+                self.tell(forked=child)
+            case {"run": argv}:
+                os.execv(argv[0], argv)
+        self.tell(done=True)
+
+
+if __name__ == "__main__":
+    Puppet().play()
