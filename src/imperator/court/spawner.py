@@ -3,9 +3,9 @@
 The spawner is :mod:`imperator.kernel.spawner`, a process of its own. Messages are marshalled tuples over a SEQPACKET
 socket, file descriptors beside them (SCM_RIGHTS): both ends are the same interpreter, and nobody else has the sockets.
 
-To the spawner: ``("environment", id, variables)`` and ``("spawn", request)``.
-From it: ``(serial, pid, "")`` or ``(serial, -1, why)``. A child that fails before its exec sends ``(serial, why)`` over
-the reports socket.
+To the spawner: ``("environment", id, variables)`` and ``("spawn", serial, ...)``, see :meth:`Order.message`. From it:
+lists of ``(serial, pid, "")`` and ``(serial, -1, why)``. A child that fails before its exec sends ``(serial, why)``
+over the reports socket.
 """
 
 from __future__ import annotations
@@ -50,30 +50,46 @@ class Order:
     limits: tuple[int, int] | None = None
     dies_with_emperor: bool = True
 
+    @property
+    def special(self) -> bool:
+        """Does anything but the usual happen between clone and exec?"""
+        return bool(
+            self.variables
+            or self.credentials
+            or self.before_drop
+            or self.commands
+            or self.hooks
+            or self.chdir_at_last
+            or self.namespaces_of
+        )
+
     def message(self) -> bytes:
-        given = [target for targets in self.targets for target in targets]
-        request = {
-            "serial": self.serial,
-            "environment": self.environment,
-            "variables": self.variables,
-            "binaries": list(self.binaries),
-            "arguments": list(self.arguments),
-            "directory": self.directory,
-            "credentials": self.credentials,
-            "targets": [list(targets) for targets in self.targets],
-            "stdin_is_null": 0 not in given,
-            "first_closed": max(given, default=2) + 1 if max(given, default=0) > 2 else 3,
-            "before_drop": list(self.before_drop),
-            "commands": [list(command) for command in self.commands],
-            "hooks": list(self.hooks),
-            "phase": self.phase,
-            "chdir_at_last": self.chdir_at_last,
-            "namespaces_of": self.namespaces_of,
-            "limits": self.limits,
-            "dies_with_emperor": self.dies_with_emperor,
-            "runs_something": bool(self.before_drop or self.commands or self.hooks),
-        }
-        return marshal.dumps(("spawn", request))
+        special = None
+        if self.special:
+            special = {
+                "variables": self.variables,
+                "credentials": self.credentials,
+                "before_drop": list(self.before_drop),
+                "commands": [list(command) for command in self.commands],
+                "hooks": list(self.hooks),
+                "phase": self.phase,
+                "chdir_at_last": self.chdir_at_last,
+                "namespaces_of": self.namespaces_of,
+            }
+        return marshal.dumps(
+            (
+                "spawn",
+                self.serial,
+                self.environment,
+                self.directory,
+                list(self.binaries),
+                list(self.arguments),
+                [list(targets) for targets in self.targets],
+                self.limits,
+                self.dies_with_emperor,
+                special,
+            )
+        )
 
 
 class Client(Protocol):
@@ -182,12 +198,12 @@ class Spawner:
             if not data:
                 self._replace()
                 return
-            serial, pid, reason = marshal.loads(data)
-            self._asked.discard(serial)
-            if pid > 0:
-                self._client.spawn_succeeded(serial, pid)
-            else:
-                self._client.spawn_failed(serial, reason)
+            for serial, pid, reason in marshal.loads(data):
+                self._asked.discard(serial)
+                if pid > 0:
+                    self._client.spawn_succeeded(serial, pid)
+                else:
+                    self._client.spawn_failed(serial, reason)
 
     def hear_reports(self) -> None:
         """Take in what failing children said; called before an exit status is judged, so the reason is there first."""

@@ -1,0 +1,102 @@
+"""What only some processes go through between clone and exec: a change of user, namespaces, commands, hooks.
+
+Loaded by the spawner by its path, before the first clone that needs it. Rules: the order of steps is that of
+:func:`prepare`; a step that fails raises, and the process ends with its reason told.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_libc = ctypes.PyDLL(None, use_errno=True)
+
+
+class Failed(Exception):
+    """A step failed: the text is for a person."""
+
+
+class Exiled(Failed):
+    """A step failed for good: trying again would not help."""
+
+
+def prepare(
+    special: dict[str, Any], environment: dict[bytes, bytes], die_with_emperor: Callable[[], None], report: Any
+) -> None:
+    """Run the steps of one process. ``report(text)`` tells what failed without being fatal."""
+    if special["before_drop"] or special["commands"] or special["hooks"]:  # exec is given the environment anyway
+        os.environb.clear()
+        os.environb.update(environment)
+    run_hooks(special["before_drop"], "as-vassal-before-drop")
+    if special["namespaces_of"]:
+        enter_namespaces(special["namespaces_of"])
+    if special["credentials"] is not None:
+        drop(*special["credentials"])
+    die_with_emperor()  # after the drop: a change of credentials would clear it
+    if special["credentials"] is not None:
+        enter(special["directory"])  # not before: the vassal's user has to be allowed to
+    for command in special["commands"]:
+        failure = run_command(command)
+        if failure is not None:
+            report(failure)
+    run_hooks(special["hooks"], special["phase"])
+    if special["chdir_at_last"]:
+        try:
+            enter(special["chdir_at_last"])
+        except Failed as failure:
+            raise Exiled(f"emperor-chdir-attr: {failure}") from failure
+
+
+def enter(directory: bytes) -> None:
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise Failed(f"cannot enter {os.fsdecode(directory)}: {error.strerror}") from error
+
+
+def drop(uid: int, gid: int, groups: list[int]) -> None:
+    """Become the vassal's user, for good: no group, no capability and no way back stays (credentials(7))."""
+    if uid == 0 or gid == 0:
+        raise Failed(f"refusing to run a tyrant's vassal as uid {uid}, gid {gid}")
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def enter_namespaces(pid: int) -> None:
+    """setns(2) into every namespace of ``pid`` that is not our own."""
+    for kind in ("ipc", "uts", "net", "pid", "cgroup", "mnt"):
+        theirs, ours = f"/proc/{pid}/ns/{kind}", f"/proc/self/ns/{kind}"
+        if os.stat(theirs).st_ino != os.stat(ours).st_ino:
+            fd = os.open(theirs, os.O_RDONLY | os.O_CLOEXEC)
+            if _libc.setns(fd, 0) != 0:
+                raise Failed(f"cannot enter the {kind} namespace: {os.strerror(ctypes.get_errno())}")
+            os.close(fd)
+
+
+def run_command(command: list[bytes]) -> str | None:
+    """Run a program and wait for it; ``None``: it exited with 0."""
+    try:
+        pid = os.posix_spawnp(command[0], command, os.environb)
+    except OSError as error:
+        return f"{os.fsdecode(command[0])}: {error.strerror}"
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return None if code == 0 else f"{os.fsdecode(command[0])} ended with {code}"
+
+
+def run_hooks(hooks: list[tuple[str, str]], phase: str) -> None:
+    """Run the hooks of a phase in this process; the first that fails ends it."""
+    if not hooks:
+        return
+    actions = sys.modules["hooks"]  # loaded by the spawner, by its path too
+    for action, argument in hooks:
+        try:
+            actions.run_hook(action, argument)
+        except (OSError, actions.HookFailed) as error:
+            raise Failed(f"{phase} hook {action}:{argument}: {error}") from error
