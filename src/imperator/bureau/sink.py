@@ -29,6 +29,8 @@ RESERVE: Final = 1 << 20
 """Bytes of them for the Emperor's own lines."""
 _RETRY_EVERY: Final = 1.0
 """Seconds between two tries of a target that fails."""
+_GATHER: Final = 0.01
+"""Seconds from a write to the next: lines that come meanwhile go together, the first after a pause goes at once."""
 _HOPELESS: Final = frozenset({errno.EPIPE, errno.EBADF, errno.EINVAL, errno.ECONNRESET, errno.EMSGSIZE})
 """Errors at which keeping the lines makes no sense."""
 
@@ -108,6 +110,7 @@ class Sink:
         try:
             while chunk := self._take():
                 self._write(memoryview(chunk))
+                self._gather()
         finally:
             with self._cond:
                 self._thread = None  # if a bug ended it, the next line starts another
@@ -172,6 +175,11 @@ class Sink:
                 data = data[written:]
         if not self.lost:
             self._lost_since = ""
+
+    def _gather(self) -> None:
+        """Let some lines come together: each waking of this thread takes the interpreter from the loop for a moment."""
+        with self._cond:
+            self._cond.wait_for(lambda: self._closing, _GATHER)
 
     def _rest(self) -> bool:
         """Wait before the next try; says whether there is to be none, because the sink is closing."""

@@ -196,7 +196,8 @@ class Spawner:
             _sigprocmask(SIG_SETMASK, _NO_SIGNALS, None)  # what was sent to this child meanwhile arrives here
             for place, argv in programs:
                 _execve(place, argv, variables)
-        return self.longer_way(serial, environment, directory, binaries, programs, variables, dies_with_emperor, special)
+        special_or_failed = (environment, directory, binaries, programs, variables, dies_with_emperor, special)
+        return self.longer_way(serial, *special_or_failed)
 
     def calls(self, fds: list[int], targets: list[list[int]], dies_with_emperor: bool) -> list[Call]:
         """What every child does first, made ready: a session of its own, and no file descriptor but its own.
