@@ -45,7 +45,7 @@ EMPEROR_OPTIONS: tuple[Option, ...] = (
         "seconds between two whole readings of each source. Changes are noticed at once, so this is only the safety "
         "net for a lost notification",
         "SECONDS",
-        default="60; 3 on network file systems",
+        default="60, more for thousands of files; 3 on network file systems",
     ),
     _option(
         _SOURCES,

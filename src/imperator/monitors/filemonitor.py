@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 
 from imperator.kernel.filesystems import hides_changes
@@ -22,6 +23,10 @@ from imperator.reign.wanted import Wanted
 
 SAFETY_NET = 60.0
 """Seconds between two whole readings, where notifications can be trusted."""
+LONGEST_SAFETY_NET = 600.0
+"""Seconds between two whole readings of a source that is so large that reading it costs something."""
+SAFETY_NET_SHARE = 0.001
+"""The share of a core that whole readings may take."""
 POLLING = 3.0
 """The same where they cannot: a network file system, or no inotify to be had. The original's interval."""
 MISSING = 2.0
@@ -48,6 +53,8 @@ class FileMonitor:
         self._interests: Interests | None = None
         self._wake = asyncio.Event()
         self._scan_wanted = False
+        self._reading_cost = 0.0
+        """Processor seconds that the last whole reading took."""
         self._linked: set[str] = set()
         """Names that are symlinks whose route is watched."""
 
@@ -147,7 +154,7 @@ class FileMonitor:
             return self.options.interval
         if self._interests is None or any(hides_changes(place) for place in self.places()):
             return POLLING
-        return SAFETY_NET
+        return min(max(SAFETY_NET, self._reading_cost / SAFETY_NET_SHARE), LONGEST_SAFETY_NET)
 
     # -- notices
 
@@ -223,6 +230,7 @@ class FileMonitor:
                 raise Unreadable(f"cannot be watched: {error.strerror}") from error
             self._interests.read()  # what has happened up to now, the reading sees
         found: dict[str, Wanted] = {}
+        cost = -time.thread_time()
         for count, (name, _) in enumerate(self.entries(), 1):
             wanted = self._examine(name)
             if wanted is not None:
@@ -235,7 +243,10 @@ class FileMonitor:
                     if known is not None:
                         found[name] = known
             if count % _CHUNK == 0:
+                cost += time.thread_time()
                 await asyncio.sleep(0)
+                cost -= time.thread_time()
+        self._reading_cost = cost + time.thread_time()
         self._unlink_all(self._linked - found.keys())
         desk.known = found
         return Listing(tuple(found.values()))
