@@ -61,7 +61,7 @@ class Emperor:
         self._scribe = Scribe(loop, journal, self._complain)
         self._processes = Processes(loop, self._watch, self.post, self._spawner.hear_reports, self._guardian)
         self._recruiter = Recruiter(self._spawner, settings, livery, binary, environment, limits)
-        self._hooks = HookRunner(self._guardian, self._spawner, self._recruiter, settings, self.say)
+        self._hooks = HookRunner(loop, self._guardian, self._spawner, self._recruiter, settings, self.say)
         self._children = Children(loop, self._claim, lambda: self._spawner.busy)
         self._doorbells = Doorbells(self._watch, self.post, settings.listen, settings.chmod_socket)
 

@@ -1,6 +1,7 @@
 """Hooks that run beside the loop, each in a process of its own that the spawner makes.
 
-``as-emperor-before-vassal`` has to succeed before a vassal is spawned; the others are told about their failure only.
+``as-emperor-before-vassal`` has to succeed before a vassal is spawned, and within a limit, for a start that is under
+way takes the place of another; of the others only the failure is told.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from imperator.config.settings import EmperorSettings, Hook
 from imperator.court.guardian import Guardian
 from imperator.court.recruiter import Recruiter
 from imperator.court.spawner import Spawner
-from imperator.kernel.processes import reap
+from imperator.kernel.processes import kill_group, reap
 from imperator.reign.effects import HookPhase, RunHooks, Severity
 from imperator.reign.names import VassalName
 from imperator.reign.wanted import Wanted
+
+LONGEST_BEFORE_VASSAL = 120.0
+"""Seconds that the hooks before a vassal may take: more than the ``wait_for_…`` actions allow themselves."""
 
 Say = Callable[[Severity, str, str, VassalName | None], None]
 Done = Callable[[str | None], None]
@@ -33,6 +37,7 @@ class HookProcess:
     done: Done
     pid: int = -1
     failure: str | None = None
+    limit: asyncio.TimerHandle | None = None
 
 
 class HookRunner:
@@ -40,12 +45,14 @@ class HookRunner:
 
     def __init__(
         self,
+        loop: asyncio.AbstractEventLoop,
         guardian: Guardian,
         spawner: Spawner,
         recruiter: Recruiter,
         settings: EmperorSettings,
         say: Say,
     ) -> None:
+        self._loop = loop
         self._guardian = guardian
         self._spawner = spawner
         self._recruiter = recruiter
@@ -83,8 +90,14 @@ class HookRunner:
         hooks = self._settings.hook_as_emperor_before_vassal
         if not hooks:
             return False
-        self._start(wanted, hooks, "as-emperor-before-vassal", done, None, None)
+        process = self._start(wanted, hooks, "as-emperor-before-vassal", done, None, None)
+        process.limit = self._loop.call_later(LONGEST_BEFORE_VASSAL, self._takes_too_long, process)
         return True
+
+    def _takes_too_long(self, process: HookProcess) -> None:
+        process.failure = f"still running after {LONGEST_BEFORE_VASSAL:g} s: killed"
+        if process.pid > 0:
+            kill_group(process.pid)
 
     def _only_say(self, vassal: VassalName, phase: str) -> Done:
         def say(failure: str | None) -> None:
@@ -102,15 +115,16 @@ class HookRunner:
         pid: int | None,
         command: str | None,
         setns: bool = False,
-    ) -> None:
+    ) -> HookProcess:
         self._last -= 1
         self.idle.clear()
         serial = self._last
-        self._running[serial] = HookProcess(serial, phase, wanted.name, done)
+        process = self._running[serial] = HookProcess(serial, phase, wanted.name, done)
         order = self._recruiter.hooks_order(
             serial, wanted, hooks, phase, pid=pid, command=command, enter_namespaces=setns
         )
         self._spawner.spawn(order)
+        return process
 
     # -- what the spawner and the kernel say
 
@@ -142,6 +156,8 @@ class HookRunner:
 
     def _forget(self, process: HookProcess) -> None:
         del self._running[process.serial]
+        if process.limit is not None:
+            process.limit.cancel()
         if not self._running:
             self.idle.set()
 

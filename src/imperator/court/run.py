@@ -177,7 +177,10 @@ async def _reign(settings: EmperorSettings, journal: Journal, start_directory: s
     server = StatsServer(emperor.reign, lambda: _facts(settings, start_directory, sources, emperor), loop.time)
     if outfit.stats is not None:
         await server.serve(outfit.stats.socket, http=settings.stats_http)
-    await server.serve_private()
+    try:
+        await server.serve_private()
+    except OSError as error:
+        journal.write(Severity.WARNING, "statistics", f"'imperator status' cannot reach us: {error.strerror}")
     sources.start()
     journal.write(Severity.NOTICE, "start", _greeting(settings, sources, outfit))
     announced = asyncio.create_task(_announce(emperor, sources, service, allegiance, outfit))

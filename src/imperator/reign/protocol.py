@@ -38,3 +38,13 @@ class FromVassal(IntEnum):
 
 EXILE: Final = 30
 """The exit code of a vassal that must not be respawned (also: nothing could be executed)."""
+
+LONGEST_CONFIG: Final = 0xFFFF
+"""Bytes of a configuration that fit into the packet on the config fd: its size is a 16-bit number."""
+
+
+def objection_to_config(config: bytes | None) -> str | None:
+    """Why a configuration cannot go over the config fd; ``None``: it can, or does not have to."""
+    if config is None or len(config) <= LONGEST_CONFIG:
+        return None
+    return f"its configuration has {len(config)} bytes; {LONGEST_CONFIG} is the most: move a part of it to a file"

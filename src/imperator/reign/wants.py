@@ -13,6 +13,7 @@ from typing import Any
 from imperator.reign import events as ev
 from imperator.reign.effects import HookPhase, RunHooks, Severity
 from imperator.reign.names import Seconds, SourceName, VassalName
+from imperator.reign.protocol import objection_to_config
 from imperator.reign.realm import Realm
 from imperator.reign.vassal import Afterwards, Instance, Phase, Vassal
 from imperator.reign.wanted import Wanted
@@ -62,6 +63,8 @@ class Wants:
         realm = self._realm
         if realm.ending:
             return
+        if wanted.problem is None and (problem := objection_to_config(wanted.config)) is not None:
+            wanted = replace(wanted, problem=problem)
         vassal = realm.vassals.get(wanted.name)
         if vassal is None:
             self._appear(wanted, now)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from imperator.reign.protocol import EXILE, FromVassal, ToVassal
+from imperator.reign import effects as ef
+from imperator.reign import events as ev
+from imperator.reign.emperor import Reign
+from imperator.reign.names import Seconds
+from imperator.reign.policy import Policy
+from imperator.reign.protocol import EXILE, LONGEST_CONFIG, FromVassal, ToVassal, objection_to_config
+
+from .build import SHOP, wanted
 
 
 def test_what_the_emperor_says() -> None:
@@ -23,3 +30,17 @@ def test_what_a_vassal_says() -> None:
 
 def test_the_exit_code_that_asks_never_to_be_started_again() -> None:
     assert EXILE == 30
+
+
+def test_a_configuration_that_does_not_fit_into_the_packet_is_refused_with_its_size() -> None:
+    assert objection_to_config(None) is None
+    assert objection_to_config(b"x" * LONGEST_CONFIG) is None
+    assert "65536 bytes" in (objection_to_config(b"x" * (LONGEST_CONFIG + 1)) or "")
+
+
+def test_a_vassal_keeps_the_configuration_that_did_fit() -> None:
+    reign = Reign(Policy())
+    reign.step(ev.VassalWanted(wanted(config=b"[uwsgi]\n")), Seconds(0.0))
+    effects = reign.step(ev.VassalWanted(wanted(stamp=2, config=b"x" * (LONGEST_CONFIG + 1))), Seconds(9.0))
+    assert not [effect for effect in effects if isinstance(effect, ef.Send | ef.SendConfig | ef.Signal)]
+    assert reign.vassals[SHOP].wanted.config == b"[uwsgi]\n"
