@@ -144,12 +144,15 @@ class Empire:
     def open_fds(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    def helper(self, name: str) -> int:
-        """The pid of its spawner, guardian or scribe."""
-        for pid in self.children():
-            if f"/kernel/{name}.py".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return pid
-        raise AssertionError(f"no {name}")
+    def helper(self, name: str, but: int = 0) -> int:
+        """The pid of its spawner, guardian or scribe; of one that is not ``but``. Waits: it may be starting."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            for pid in self.children():
+                if pid != but and f"/kernel/{name}.py".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return pid
+            assert time.monotonic() < deadline, f"no {name}"
+            time.sleep(0.01)
 
 
 def processes_with(address: str) -> list[int]:

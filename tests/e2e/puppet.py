@@ -134,6 +134,10 @@ class Puppet:
                     while True:
                         signal.pause()
                 self.tell(forked=child)
+            case {"become": uid}:
+                os.setgroups([])
+                os.setresgid(uid, uid, uid)
+                os.setresuid(uid, uid, uid)
             case {"run": argv}:
                 os.execv(argv[0], argv)
         self.tell(done=True)

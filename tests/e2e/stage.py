@@ -73,6 +73,10 @@ class Puppet:
         """Close one of its file descriptors."""
         self._do(close=fd)
 
+    def become(self, uid: int) -> None:
+        """Change to another user, as a ``uid`` option has it."""
+        self._do(become=uid)
+
     def fork(self, new_session: bool = False) -> int:
         """Have a child that sleeps for ever; returns its pid."""
         self._order(fork=new_session)

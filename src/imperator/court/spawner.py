@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imperator.court.helper import start_helper
+from imperator.kernel.processes import children, holds_one_of
 
 _SCRIPT = Path(__file__).parent.parent / "kernel" / "spawner.py"
 
@@ -113,7 +114,8 @@ class Spawner:
         self._loop = loop
         self._client = client
         self._environments: dict[tuple[tuple[bytes, bytes], ...], EnvironmentId] = {}
-        self._asked: set[int] = set()
+        self._asked: dict[int, int] = {}
+        """Whose answer is outstanding, and the inode of the first socket that its process is given (0: none)."""
         self._backlog: deque[tuple[bytes, list[int]]] = deque()
         """Messages that did not fit into the socket, with their own copies of the fds."""
         self._start()
@@ -151,7 +153,7 @@ class Spawner:
 
     def spawn(self, order: Order) -> None:
         """Ask for a process; exactly one of ``spawn_succeeded`` and ``spawn_failed`` follows."""
-        self._asked.add(order.serial)
+        self._asked[order.serial] = os.fstat(order.fds[0]).st_ino if order.fds else 0
         self._send(order.message(), order.fds)
 
     # -- the conversation
@@ -199,7 +201,7 @@ class Spawner:
                 self._replace()
                 return
             for serial, pid, reason in marshal.loads(data):
-                self._asked.discard(serial)
+                self._asked.pop(serial, None)
                 if pid > 0:
                     self._client.spawn_succeeded(serial, pid)
                 else:
@@ -222,11 +224,23 @@ class Spawner:
         self.hear_reports()
         self._disconnect()
         self._process.wait()
-        asked, self._asked = self._asked, set()
+        asked, self._asked = self._asked, {}
+        made = self._made_in_secret(asked)
         self._start()
         self._client.spawner_replaced()
         for serial in asked:
-            self._client.spawn_failed(serial, "the spawner process died")
+            if serial in made:
+                self._client.spawn_succeeded(serial, made[serial])
+            else:
+                self._client.spawn_failed(serial, "the spawner process died")
+
+    def _made_in_secret(self, asked: Mapping[int, int]) -> dict[int, int]:
+        """Processes that it made before it died, and whose pids it told nobody: known by the socket they were given."""
+        serials = {inode: serial for serial, inode in asked.items() if inode}
+        if not serials:
+            return {}
+        holders = ((pid, holds_one_of(pid, serials)) for pid in children())
+        return {serials[inode]: pid for pid, inode in holders if inode is not None}
 
     def _disconnect(self) -> None:
         self._loop.remove_reader(self._control)

@@ -16,6 +16,7 @@ import marshal
 import os
 import select
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ MOST_FDS = 253
 """SCM_MAX_FD of unix(7)."""
 
 
+MEMORY = 2.0
+"""Seconds for which the dead are remembered. When the Emperor dies, those who die of it (PR_SET_PDEATHSIG) may do so
+before the lifeline has closed, for the kernel ends the Emperor's threads one by one; and their children are to follow.
+"""
+
+
 class Guardian:
     """Everyone it watches, and the lifeline."""
 
@@ -35,18 +42,30 @@ class Guardian:
         self.lifeline = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, lifeline)
         self.guarded: dict[int, int] = {}
         """pidfd → pid."""
+        self.dead: dict[int, tuple[int, float]] = {}
+        """pidfd → pid, and when to forget it: the oldest first."""
         self.poll = select.epoll()
         self.poll.register(lifeline, select.EPOLLIN)
 
     def serve(self) -> NoReturn:
         while True:
-            for fd, _ in self.poll.poll():
+            oldest = next(iter(self.dead.values()), None)
+            timeout = -1 if oldest is None else max(oldest[1] - time.monotonic(), 0.0)
+            for fd, _ in self.poll.poll(timeout):
                 if fd == self.lifeline.fileno():
                     self.receive()
                 else:  # that process has ended
                     self.poll.unregister(fd)
-                    del self.guarded[fd]
-                    os.close(fd)
+                    self.dead[fd] = (self.guarded.pop(fd), time.monotonic() + MEMORY)
+            self.forget()
+
+    def forget(self) -> None:
+        now = time.monotonic()
+        for fd, (_, until) in list(self.dead.items()):
+            if until > now:
+                return
+            del self.dead[fd]
+            os.close(fd)
 
     def receive(self) -> None:
         try:
@@ -64,24 +83,44 @@ class Guardian:
 
     def avenge(self) -> NoReturn:
         """The Emperor is dead: nobody outlives it."""
+        for pidfd, (pid, _) in self.dead.items():
+            kill_group(pidfd, pid)
         for pidfd, pid in self.guarded.items():
-            try:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL, None, PIDFD_SIGNAL_PROCESS_GROUP)
-            except ProcessLookupError:
-                continue
-            except OSError:
-                self.kill_the_old_way(pidfd, pid)
+            kill_group(pidfd, pid)
         os._exit(0)
 
-    @staticmethod
-    def kill_the_old_way(pidfd: int, pid: int) -> None:
-        """Before Linux 6.9. The group first: while the process lives, the number is its own."""
-        try:
-            signal.pidfd_send_signal(pidfd, 0)
-            os.killpg(pid, signal.SIGKILL)
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        except OSError as error:
-            os.write(2, f"imperator: killing {pid}: {error}\n".encode())
+
+def kill_group(pidfd: int, pid: int) -> None:
+    """SIGKILL what is left of the process group that a process leads, or has led until a moment ago."""
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL, None, PIDFD_SIGNAL_PROCESS_GROUP)
+    except ProcessLookupError:
+        return
+    except OSError:
+        kill_group_by_number(pidfd, pid)
+
+
+def kill_group_by_number(pidfd: int, pid: int) -> None:
+    """The same before Linux 6.9.
+
+    The number of a group is given to nobody else while one of the group lives, nor before its leader was reaped. If all
+    of that is over and somebody else has the number already, then there is a process with it.
+    """
+    try:
+        signal.pidfd_send_signal(pidfd, 0)
+    except ProcessLookupError:
+        if os.path.exists(f"/proc/{pid}"):
+            return
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    except OSError as error:
+        os.write(2, f"imperator: killing the group of {pid}: {error}\n".encode())
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # it may have left its group
+    except ProcessLookupError:
+        return
 
 
 def main(argv: list[str]) -> NoReturn:

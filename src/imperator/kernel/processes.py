@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections.abc import Container
 from dataclasses import dataclass
 
 _PR_SET_NAME = 15
@@ -39,6 +40,35 @@ def reap(pid: int) -> Ending | None:
     except ChildProcessError:
         return None
     return None if result is None else ending_of(result)
+
+
+def children() -> list[int]:
+    """The pids of our children, unreaped ones too, from the stat of every process (proc_pid_stat(5)): slow."""
+    own = os.getpid()
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    parent = file.read().rpartition(b")")[2].split()[1]
+            except OSError:  # it has ended meanwhile
+                continue
+            if int(parent) == own:
+                found.append(int(name))
+    return found
+
+
+def holds_one_of(pid: int, inodes: Container[int]) -> int | None:
+    """Which of these sockets a process has open; ``None``: none of them, or it has ended, or may not be looked at."""
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as fds:
+            for fd in fds:
+                what = os.readlink(fd)
+                if what.startswith("socket:[") and (inode := int(what[8:-1])) in inodes:
+                    return inode
+    except OSError:
+        return None
+    return None
 
 
 def next_ended_child() -> int | None:

@@ -146,7 +146,10 @@ class Spawner:
                 self.answer()
 
     def answer(self) -> None:
-        self.control.send(marshal.dumps(self.answers))
+        try:
+            self.control.send(marshal.dumps(self.answers))
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(0)  # the Emperor is gone, and so are those who just started: see die_with_emperor
         self.answers.clear()
 
     def spawn(
