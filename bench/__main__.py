@@ -133,6 +133,10 @@ class Bench:
         return _spread(waits)
 
 
+def _show(benchmark: str, name: str, figures: Figures) -> None:
+    print(f"{benchmark:14} {name:10} " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()), flush=True)
+
+
 BENCHMARKS = ("new_file", "touch_reload", "cold_start", "idle", "kill_respawn", "fork_bomb")
 
 
@@ -146,11 +150,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as root:
         bench = Bench(Path(root), arguments.size)
         for benchmark in arguments.names or BENCHMARKS:
+            results: dict[str, Figures] = {}
             for name in NAMES if arguments.only is None else (arguments.only,):
                 bench.reports.drain()
-                figures: Figures = getattr(bench, benchmark)(name)
-                shown = ", ".join(f"{key} {value:.4g}" for key, value in figures.items())
-                print(f"{benchmark:14} {name:10} {shown}", flush=True)
+                results[name] = getattr(bench, benchmark)(name)
+                _show(benchmark, name, results[name])
+            if len(results) == len(NAMES):
+                original, ours = (results[name] for name in NAMES)
+                ratios = {key: original[key] / ours[key] for key in ours if key != "vassals" and ours[key]}
+                _show(benchmark, "ratio", ratios)
 
 
 if __name__ == "__main__":

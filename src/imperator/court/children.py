@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from imperator.kernel.processes import next_ended_child, reap
+from imperator.kernel.processes import has_ended, next_ended_child, reap
 from imperator.kernel.signalfd import ChildSignals
 
 _AT_ONCE = 200
 """Ends dealt with before the loop may do something else."""
+_THE_REST = 0.002
+"""Seconds from a signal to the look for others that ended with the same signal."""
 _AGAIN = 0.01
 """Seconds until the next look, when the answer had to wait."""
 
@@ -34,8 +36,12 @@ class Children:
         loop.add_reader(self._signals, self._ended)
 
     def _ended(self) -> None:
-        self._signals.drain()
-        self.look()
+        """The one that the signal names at once; then the rest, for which the kernel goes through all children."""
+        pid = self._signals.drain()
+        if pid is not None and has_ended(pid):
+            self._claim(pid)
+        if self._again is None:
+            self._again = self._loop.call_later(_THE_REST, self.look)
 
     def look(self) -> None:
         """Deal with every child that has ended."""

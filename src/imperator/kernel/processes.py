@@ -71,6 +71,14 @@ def holds_one_of(pid: int, inodes: Container[int]) -> int | None:
     return None
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a child has ended and is not reaped."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
+
+
 def next_ended_child() -> int | None:
     """The pid of a child that has ended and is not reaped, and which stays so; ``None``: there is none."""
     try:

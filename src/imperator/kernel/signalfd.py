@@ -9,11 +9,14 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 
 _SFD_NONBLOCK = os.O_NONBLOCK
 _SFD_CLOEXEC = os.O_CLOEXEC
 _SIZE = 128
 """sizeof(struct signalfd_siginfo)."""
+_PID = slice(12, 16)
+"""Where ssi_pid is in it."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -37,12 +40,16 @@ class ChildSignals:
     def fileno(self) -> int:
         return int(self._fd)
 
-    def drain(self) -> None:
-        """Take what is there, before looking which children have ended."""
+    def drain(self) -> int | None:
+        """Take what is there; the pid of one child that something happened to, ``None`` if there is no news.
+
+        Others may have ended as well: a signal that is pending already is not sent again.
+        """
         try:
-            os.read(self._fd, _SIZE * 8)
+            news = os.read(self._fd, _SIZE * 8)
         except BlockingIOError:
-            return
+            return None
+        return int.from_bytes(news[_PID], sys.byteorder)
 
     def close(self) -> None:
         os.close(self._fd)
