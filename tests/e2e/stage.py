@@ -73,6 +73,10 @@ class Puppet:
         """Close one of its file descriptors."""
         self._do(close=fd)
 
+    def flood(self, fd: int) -> None:
+        """Have a child that writes to one of its file descriptors without end."""
+        self._do(flood=fd)
+
     def become(self, uid: int) -> None:
         """Change to another user, as a ``uid`` option has it."""
         self._do(become=uid)

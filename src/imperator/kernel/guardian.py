@@ -33,6 +33,7 @@ MEMORY = 2.0
 """Seconds for which the dead are remembered. When the Emperor dies, those who die of it (PR_SET_PDEATHSIG) may do so
 before the lifeline has closed, for the kernel ends the Emperor's threads one by one; and their children are to follow.
 """
+MOST_REMEMBERED = 1000
 
 
 class Guardian:
@@ -62,7 +63,7 @@ class Guardian:
     def forget(self) -> None:
         now = time.monotonic()
         for fd, (_, until) in list(self.dead.items()):
-            if until > now:
+            if until > now and len(self.dead) <= MOST_REMEMBERED:
                 return
             del self.dead[fd]
             os.close(fd)

@@ -16,7 +16,7 @@ def obstacle(path: bytes) -> str | None:
         directory = b"/".join(parts[:count]) or b"/"
         shown = os.fsdecode(directory)
         if not os.path.isdir(directory):
-            return f"{shown} is not there"
+            return f"{os.fsdecode(path)} is not there (no directory {shown})"
         if not os.access(directory, os.X_OK):
             return f"uid {os.geteuid()} may not enter {shown} (chmod o+x it, or install elsewhere)"
     if not os.path.exists(path):
