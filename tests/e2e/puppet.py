@@ -77,17 +77,18 @@ class Puppet:
         os.set_blocking(wakeup, False)
         signal.set_wakeup_fd(wakeup)
         self.stays = False
+        self.watched: set[int] = set()
         self.tell(hello=description(fds))
 
     def tell(self, **what: object) -> None:
         self.stage.send(json.dumps(what).encode())
 
     def play(self) -> None:
-        watched = {self.stage.fileno(), self.wakeup}
+        self.watched |= {self.stage.fileno(), self.wakeup}
         if self.emperor >= 0:
-            watched.add(self.emperor)
+            self.watched.add(self.emperor)
         while True:
-            for fd in select.select(watched, (), ())[0]:
+            for fd in select.select(self.watched, (), ())[0]:
                 if fd == self.emperor:
                     data = os.read(self.emperor, 4096)
                     for byte in data:
@@ -96,7 +97,7 @@ class Puppet:
                             os._exit(0)
                     if not data:
                         self.tell(end=True)
-                        watched.discard(fd)
+                        self.watched.discard(fd)
                 elif fd == self.wakeup:
                     for number in os.read(fd, 4096):
                         self.tell(signal=number)
@@ -121,8 +122,9 @@ class Puppet:
                 self.stays = True
             case {"print": text}:
                 os.write(1, text.encode("latin-1"))
-            case {"close": fd}:
-                os.close(fd)
+            case {"hang_up": _}:
+                self.watched.discard(self.emperor)
+                os.close(self.emperor)
             case {"config": _}:
                 self.tell(config=read_packet(int(os.environ["UWSGI_EMPEROR_FD_CONFIG"])))
             case {"fork": setsid}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -15,6 +16,8 @@ from typing import Any
 
 PATIENCE = 20.0
 """Seconds that anything may take on a machine under load before a test gives up."""
+
+CONFIG_FLAGS = ("--ini", "--xml", "--yaml", "--json", "--toml", "--config")
 
 _SCRIPT = Path(__file__).with_name("puppet.py")
 
@@ -34,7 +37,10 @@ class Puppet:
     @property
     def name(self) -> str:
         """The vassal's name, as its arguments say."""
-        return self.argv[2].removeprefix("emperor://") if len(self.argv) > 2 else ""
+        for flag, value in itertools.pairwise(self.argv):
+            if flag in CONFIG_FLAGS:
+                return value.removeprefix("emperor://")
+        return ""
 
     # -- orders
 
@@ -69,9 +75,9 @@ class Puppet:
     def print(self, text: str) -> None:
         self._do(print=text)
 
-    def close(self, fd: int) -> None:
-        """Close one of its file descriptors."""
-        self._do(close=fd)
+    def hang_up(self) -> None:
+        """Close its emperor fd."""
+        self._do(hang_up=True)
 
     def flood(self, fd: int) -> None:
         """Have a child that writes to one of its file descriptors without end."""
