@@ -251,7 +251,10 @@ def _facts(settings: EmperorSettings, start_directory: str, sources: Sources, em
         gid=os.getgid(),
         cwd=start_directory,
         tyrant=settings.emperor_tyrant,
-        sources=tuple(SourceFacts(source.name, source.trouble, counts.get(source.name, 0)) for source in sources.all),
+        sources=tuple(
+            SourceFacts(source.name, source.trouble or source.handicap, counts.get(source.name, 0))
+            for source in sources.all
+        ),
         clock_offset=offset,
     )
 

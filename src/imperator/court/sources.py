@@ -27,6 +27,8 @@ class Source:
     monitor: Monitor
     trouble: str | None = None
     """Why it cannot be read at the moment."""
+    handicap: str | None = None
+    """Why it cannot be read as it should be."""
     read_once: bool = False
     """It has said something: a listing or a trouble."""
 
@@ -80,6 +82,10 @@ class Sources:
                 self._post(VassalWanted(news.wanted))
             case Gone():
                 self._post(VassalUnwanted(source.name, news.name))
+            case Trouble(lasting=True):
+                source.handicap = news.text
+                self._say(Severity.WARNING, "source", f"{source.name}: {news.text}", None)
+                return
             case Trouble():
                 if news.text != source.trouble:
                     source.trouble = news.text

@@ -48,6 +48,8 @@ class Trouble:
     """The source cannot be read: ``text`` says why and what to do. Its vassals stay as they are."""
 
     text: str
+    lasting: bool = False
+    """It can be read, but not as it should be, and that is going to stay so."""
 
 
 News = Listing | Changed | Gone | Trouble

@@ -96,7 +96,7 @@ class FileMonitor:
         try:
             self._interests = Interests()
         except OSError as error:
-            yield Trouble(f"{error.strerror}; looking every {POLLING:g} s instead")
+            yield Trouble(f"{error.strerror}; looking every {self._interval():g} s instead", lasting=True)
         else:
             loop.add_reader(self._interests, self._wake.set)
         try:
