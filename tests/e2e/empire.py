@@ -80,14 +80,11 @@ class Empire:
     ) -> None:
         self.process = subprocess.Popen(
             [*program, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
             cwd=directory,
-            **popen,
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **popen},
         )
-        self.log = Log(self.process.stdout)
+        self.log = Log(self.process.stdout or ())
 
     @property
     def pid(self) -> int:
@@ -126,6 +123,9 @@ class Empire:
                 found: dict[str, Any] = vassal
                 return found
         raise AssertionError(f"no vassal {name} in the statistics")
+
+    def vassals_known(self) -> set[str]:
+        return {vassal["id"] for vassal in self.statistics()["vassals"]}
 
     def expect_state(self, name: str, **values: Any) -> dict[str, Any]:
         """Wait until the statistics say this of a vassal. They are asked for again and again: nobody sends them."""

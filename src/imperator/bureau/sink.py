@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -107,6 +108,8 @@ class Sink:
     # -- in the thread
 
     def _run(self) -> None:
+        # Signals are the main thread's: one that arrives here may never be seen there (signalfd(2)).
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             while chunk := self._take():
                 self._write(memoryview(chunk))

@@ -183,6 +183,8 @@ class _Builder:
         self._given = given
         self._values: dict[str, Any] = {}
         self._notes: list[Note] = []
+        self._instances: list[_Given] = []
+        """Keys that mean something to an instance only."""
         self._types = {field.name: str(field.type) for field in fields(EmperorSettings)}
 
     def settings(self) -> EmperorSettings:
@@ -197,16 +199,19 @@ class _Builder:
                 self._apply(given, option)
         for given, option in late:  # the old spellings run after the hooks
             self._apply(given, option)
+        if self._instances:
+            keys = ", ".join(dict.fromkeys(given.key for given in self._instances))
+            text = f"for an instance and not for an Emperor, so without effect here: {keys}"
+            self._notes.append(Note(self._instances[0].where, text))
         return EmperorSettings(**self._values, notes=tuple(self._notes))
 
     def _note(self, given: _Given) -> None:
         if given.key in INSTANCE_KEYS:
-            text = f"{given.key} belongs to an instance and does nothing in an Emperor's configuration"
-        else:
-            text = f"{given.key} is no option of an Emperor, and no placeholder uses it: ignored"
-            hint = suggestion(given.key)
-            text += f" ({hint})" if hint else ""
-        self._notes.append(Note(given.where, text))
+            self._instances.append(given)
+            return
+        text = f"{given.key} is no option of an Emperor, and no placeholder uses it: ignored"
+        hint = suggestion(given.key)
+        self._notes.append(Note(given.where, text + (f" ({hint})" if hint else "")))
 
     def _apply(self, given: _Given, option: Option) -> None:
         name, value = option.setting, given.value

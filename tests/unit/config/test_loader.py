@@ -50,10 +50,12 @@ def test_old_hook_spellings_run_after_the_new_ones(tmp_path: Path) -> None:
 
 
 def test_what_does_nothing_is_noted_with_its_line(tmp_path: Path) -> None:
-    (tmp_path / "e.ini").write_text("[uwsgi]\nsocket = :1\nemperor-nofolow = true\nlog-format = %(addr)\n")
-    notes = load_emperor(["e.ini"], {}, str(tmp_path)).notes
-    assert [note.where for note in notes] == ["e.ini:2", "e.ini:3", "e.ini:4"]
-    assert "did you mean emperor-nofollow?" in notes[1].text
+    text = "[uwsgi]\nsocket = :1\nemperor-nofolow = true\nlog-format = %(addr)\nthreads = 2\n"
+    (tmp_path / "e.ini").write_text(text)
+    notes = {note.where: note.text for note in load_emperor(["e.ini"], {}, str(tmp_path)).notes}
+    assert notes.keys() == {"e.ini:2", "e.ini:3", "e.ini:4"}
+    assert "did you mean emperor-nofollow?" in notes["e.ini:3"]
+    assert "without effect here: socket, threads" in notes["e.ini:2"]
 
 
 @pytest.mark.parametrize(
