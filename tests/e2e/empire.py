@@ -141,6 +141,13 @@ class Empire:
         """Its children, helpers included."""
         return list(map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()))
 
+    def expect_child_gone(self, emperor: int, pid: int) -> None:
+        """Wait until a process in the namespace of ``emperor`` (whose /proc we see) was reaped."""
+        deadline = time.monotonic() + PATIENCE
+        while os.path.exists(f"/proc/{emperor}/root/proc/{pid}"):
+            assert time.monotonic() < deadline, f"{pid} was never reaped"
+            time.sleep(0.01)
+
     def open_fds(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 

@@ -140,6 +140,18 @@ class Puppet:
                 os.setgroups([])
                 os.setresgid(uid, uid, uid)
                 os.setresuid(uid, uid, uid)
+            case {"orphan": _}:
+                # A grandchild whose parent ends: it becomes the child of process 1, and ends as well.
+                ours, theirs = os.pipe()
+                child = os.fork()
+                if child == 0:
+                    if os.fork() == 0:
+                        os.write(theirs, str(os.getpid()).encode())
+                    os._exit(0)
+                os.waitpid(child, 0)
+                self.tell(orphaned=int(os.read(ours, 20)))
+                os.close(ours)
+                os.close(theirs)
             case {"flood": fd}:
                 if os.fork() == 0:
                     self.stage.close()

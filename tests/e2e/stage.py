@@ -94,6 +94,13 @@ class Puppet:
         self._expect("done")
         return pid
 
+    def orphan(self) -> int:
+        """Leave a process behind that ends at once; returns its pid (in the vassal's namespace)."""
+        self._order(orphan=True)
+        pid = int(self._expect("orphaned"))
+        self._expect("done")
+        return pid
+
     def run(self, *argv: str) -> None:
         """Become another program."""
         self._order(run=argv)
@@ -122,6 +129,10 @@ class Puppet:
     def expect_end_of_stream(self, timeout: float = PATIENCE) -> None:
         """The Emperor closed the emperor fd."""
         self._expect("end", timeout)
+
+    def heard(self, key: str) -> bool:
+        """Whether something of this kind was heard and not asked for yet."""
+        return any(key in message for message in self._heard)
 
     def expect_gone(self, timeout: float = PATIENCE) -> None:
         """The process (and whoever shares its connection) has ended."""

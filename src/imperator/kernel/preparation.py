@@ -7,6 +7,7 @@ Loaded by the spawner by its path, before the first clone that needs it. Rules: 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -64,9 +65,13 @@ def drop(uid: int, gid: int, groups: list[int]) -> None:
     """Become the vassal's user, for good: no group, no capability and no way back stays (credentials(7))."""
     if uid == 0 or gid == 0:
         raise Failed(f"refusing to run a tyrant's vassal as uid {uid}, gid {gid}")
-    os.setgroups(groups)
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
+    try:
+        os.setgroups(groups)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:
+        rights = " (tyrant mode needs root, or CAP_SETUID and CAP_SETGID)" if error.errno == errno.EPERM else ""
+        raise Failed(f"cannot become uid {uid}, gid {gid}: {error.strerror}{rights}") from error
 
 
 def enter_namespaces(pid: int) -> None:

@@ -198,7 +198,8 @@ class Life:
         elif event.code == EXILE:
             self._exile(vassal, instance)
         else:
-            self._died(vassal, instance, f"{how} after {describe_length(lived)}", lived, now)
+            why = f": {instance.failure}" if instance.failure is not None else ""
+            self._died(vassal, instance, f"{how} after {describe_length(lived)}{why}", lived, now)
 
     def _settle(self, vassal: Vassal, now: Seconds) -> None:
         """Its process is gone as was wanted: do what was to come afterwards."""
