@@ -152,6 +152,13 @@ class Puppet:
                 self.tell(orphaned=int(os.read(ours, 20)))
                 os.close(ours)
                 os.close(theirs)
+            case {"serve": text}:
+                listening = socket.socket(fileno=os.dup(0))
+                connection, _ = listening.accept()
+                connection.sendall(text.encode("latin-1"))
+                connection.close()
+                listening.close()
+                self.tell(served=1)
             case {"flood": fd}:
                 if os.fork() == 0:
                     self.stage.close()

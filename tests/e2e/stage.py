@@ -94,6 +94,13 @@ class Puppet:
         self._expect("done")
         return pid
 
+    def serve(self, answer: bytes) -> int:
+        """Answer one connection to the socket that is fd 0; returns how many were answered."""
+        self._order(serve=answer.decode("latin-1"))
+        served = int(self._expect("served"))
+        self._expect("done")
+        return served
+
     def orphan(self) -> int:
         """Leave a process behind that ends at once; returns its pid (in the vassal's namespace)."""
         self._order(orphan=True)

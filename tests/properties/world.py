@@ -118,6 +118,8 @@ class World:
                 self.busy[wanted.name] = serial
                 self.asked[serial] = wanted.name
                 self.on_spawn(serial, wanted.name)
+            case ef.Abandon(serial):
+                assert serial in self.asked
             case ef.Send(serial, byte):
                 process = self.alive[serial]
                 if byte == 1:

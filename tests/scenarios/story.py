@@ -280,6 +280,8 @@ class Story:
                 self._names[serial] = wanted.name
                 self._asked.append(serial)
                 return f"spawn {wanted.name}#{serial}"
+            case ef.Abandon(serial):
+                return f"abandon {self._names[serial]}#{serial}"
             case ef.Send(serial, byte):
                 return f"send {self._names[serial]}#{serial} {byte.name}"
             case ef.SendConfig(serial, wanted):

@@ -108,6 +108,8 @@ class Emperor:
                 self.journal.write(effect.severity, effect.event, effect.text, effect.vassal)
             case ef.Spawn():
                 self._spawn(effect)
+            case ef.Abandon():
+                self._hooks.abandon(effect.serial)
             case ef.Send():
                 process = self._processes.get(effect.serial)
                 if process is not None:
@@ -134,7 +136,7 @@ class Emperor:
             else:
                 self._recruit(effect)
 
-        if not self._hooks.before_vassal(effect.wanted, go):
+        if not self._hooks.before_vassal(effect.serial, effect.wanted, go):
             self._recruit(effect)
 
     def _recruit(self, effect: ef.Spawn) -> None:

@@ -16,7 +16,7 @@ from imperator.court.recruiter import Recruiter
 from imperator.court.spawner import Spawner
 from imperator.kernel.processes import kill_group, reap
 from imperator.reign.effects import HookPhase, RunHooks, Severity
-from imperator.reign.names import VassalName
+from imperator.reign.names import Serial, VassalName
 from imperator.reign.wanted import Wanted
 
 LONGEST_BEFORE_VASSAL = 120.0
@@ -37,6 +37,8 @@ class HookProcess:
     done: Done
     pid: int = -1
     failure: str | None = None
+    before: Serial | None = None
+    """The instance that is made when these have succeeded."""
     limit: asyncio.TimerHandle | None = None
 
 
@@ -85,17 +87,26 @@ class HookRunner:
             hooks = self._settings.hook_as_emperor_setns
             self._start(wanted, hooks, name, self._only_say(wanted.name, name), effect.pid, None, setns=True)
 
-    def before_vassal(self, wanted: Wanted, done: Done) -> bool:
+    def before_vassal(self, instance: Serial, wanted: Wanted, done: Done) -> bool:
         """Run the hooks that come before a vassal is spawned; ``False``: there are none, and ``done`` is not called."""
         hooks = self._settings.hook_as_emperor_before_vassal
         if not hooks:
             return False
         process = self._start(wanted, hooks, "as-emperor-before-vassal", done, None, None)
-        process.limit = self._loop.call_later(LONGEST_BEFORE_VASSAL, self._takes_too_long, process)
+        process.before = instance
+        text = f"still running after {LONGEST_BEFORE_VASSAL:g} s: killed"
+        process.limit = self._loop.call_later(LONGEST_BEFORE_VASSAL, self._end, process, text)
         return True
 
-    def _takes_too_long(self, process: HookProcess) -> None:
-        process.failure = f"still running after {LONGEST_BEFORE_VASSAL:g} s: killed"
+    def abandon(self, instance: Serial) -> None:
+        """Whatever has to come before this instance need not any more."""
+        for process in self._running.values():
+            if process.before == instance:
+                self._end(process, "abandoned: its vassal is not wanted any more")
+
+    @staticmethod
+    def _end(process: HookProcess, why: str) -> None:
+        process.failure = why
         if process.pid > 0:
             kill_group(process.pid)
 
@@ -129,8 +140,11 @@ class HookRunner:
     # -- what the spawner and the kernel say
 
     def spawn_succeeded(self, serial: int, pid: int) -> None:
-        self._running[serial].pid = pid
+        process = self._running[serial]
+        process.pid = pid
         self._guardian.guard(pid)
+        if process.failure is not None:  # its end was wanted before it began
+            kill_group(pid)
 
     def spawn_failed(self, serial: int, reason: str) -> None:
         process = self._running[serial]

@@ -95,8 +95,15 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Abandon:
+    """A process that was asked for need not come to be: what comes before it is to end. Answered all the same."""
+
+    serial: Serial
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Everything has ended: the Emperor may."""
 
 
-Effect = Spawn | Send | SendConfig | Signal | OpenSocket | CloseSocket | RunHooks | Note | Finish
+Effect = Spawn | Abandon | Send | SendConfig | Signal | OpenSocket | CloseSocket | RunHooks | Note | Finish

@@ -11,6 +11,7 @@ from signal import SIGKILL, SIGTERM
 from imperator.reign.blacklist import Blacklist
 from imperator.reign.deadlines import Deadlines
 from imperator.reign.effects import (
+    Abandon,
     CloseSocket,
     Effect,
     HookPhase,
@@ -213,6 +214,8 @@ class Realm:
         else:
             vassal.afterwards = Afterwards.REMOVE
             vassal.why = why
+            if vassal.phase is Phase.SPAWNING and vassal.instance is not None:
+                self.effects.append(Abandon(vassal.instance.serial))
 
     def replace_wanted(self, vassal: Vassal, wanted: Wanted) -> None:
         """Take over a new configuration; an on-demand socket that is no longer asked for is closed."""
