@@ -22,6 +22,7 @@ from imperator.config.settings import EmperorSettings, Hook, Note
 
 COMMAND_LINE = "command line"
 _CONFIGS = frozenset({"ini", "xml", "yaml", "yml", "json", "toml", "config", "include", "inherit"})
+_LOGIC = re.compile(r"for|endfor|end-for|if-.*|endif|end-if")
 _PLACEHOLDER = re.compile(r"%\(([^)]*)\)")
 _ENVIRONMENT = re.compile(r"\$\(([^)]*)\)")
 _AT_FILE = re.compile(r"@\(([^)]*)\)")
@@ -111,6 +112,9 @@ class _Reader:
         self._open.append(identity)
         for entry in entries:
             place = f"{path}:{entry.line}"
+            if _LOGIC.fullmatch(entry.key):
+                text = f"{entry.key}: logic is not understood in an Emperor's own file yet"
+                raise ConfigurationError(place, text, "write out what it stands for, or give it on the command line")
             if entry.key in _CONFIGS:
                 self.file(self._variables(entry.value, place), place)
             else:
