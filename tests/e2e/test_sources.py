@@ -282,9 +282,10 @@ def test_hundreds_of_changes_while_nobody_listens(as_root: None, reign: Reign, s
         queue.write_text(old)
 
 
-def test_no_watches_are_left(as_root: None, reign: Reign, stage: Stage, vassals: Path) -> None:
+@pytest.mark.parametrize("kind", ["max_user_instances", "max_user_watches"])
+def test_no_watches_are_left(kind: str, as_root: None, reign: Reign, stage: Stage, vassals: Path) -> None:
     """Without notices there is the interval; it says so."""
-    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    limit = Path("/proc/sys/fs/inotify", kind)
     old = limit.read_text()
     try:
         limit.write_text("0")
@@ -292,13 +293,13 @@ def test_no_watches_are_left(as_root: None, reign: Reign, stage: Stage, vassals:
         pytest.skip(f"the limit cannot be set here: {error.strerror}")
     try:
         empire = reign("--emperor-freq", "1")
-        empire.expect("raise fs.inotify.max_user_instances .* looking every 1 s instead")
+        empire.expect(rf"raise fs\.inotify\.{kind}.* looking every 1 s instead")
     finally:
         limit.write_text(old)
     (vassals / "a.ini").write_text("[uwsgi]\n")
     stage.next("a.ini", timeout=5)
     (source,) = empire.statistics()["sources"]
-    assert "max_user_instances" in source["trouble"]
+    assert kind in source["trouble"]
 
 
 def test_the_safety_net(reign: Reign, stage: Stage, vassals: Path) -> None:

@@ -55,6 +55,8 @@ class FileMonitor:
         self._scan_wanted = False
         self._reading_cost = 0.0
         """Processor seconds that the last whole reading took."""
+        self._blind: str | None = None
+        """Why not everything can be watched, so that only looking helps."""
         self._linked: set[str] = set()
         """Names that are symlinks whose route is watched."""
 
@@ -96,11 +98,12 @@ class FileMonitor:
         try:
             self._interests = Interests()
         except OSError as error:
-            yield Trouble(f"{error.strerror}; looking every {self._interval():g} s instead", lasting=True)
+            self._blind = error.strerror
         else:
             loop.add_reader(self._interests, self._wake.set)
         try:
             first = True
+            told = None
             while True:
                 self._scan_wanted = False
                 try:
@@ -112,6 +115,9 @@ class FileMonitor:
                         self._interests.read()
                     continue
                 first = False
+                if self._blind not in (None, told):
+                    told = self._blind
+                    yield Trouble(f"{told}; looking every {self._interval():g} s instead", lasting=True)
                 yield listing
                 async for piece in self._follow(loop):
                     yield piece
@@ -152,7 +158,7 @@ class FileMonitor:
     def _interval(self) -> Seconds | float:
         if self.options.interval is not None:
             return self.options.interval
-        if self._interests is None or any(hides_changes(place) for place in self.places()):
+        if self._blind is not None or any(hides_changes(place) for place in self.places()):
             return POLLING
         return min(max(SAFETY_NET, self._reading_cost / SAFETY_NET_SHARE), LONGEST_SAFETY_NET)
 
@@ -202,11 +208,17 @@ class FileMonitor:
     def _watch_link(self, name: str, path: str) -> None:
         """A symlink's file, and whatever lies on the way to it, changes elsewhere."""
         if os.path.islink(path):
-            assert self._interests is not None
-            self._interests.replace("=" + name, route(path)[1:])
+            self._watch("=" + name, route(path)[1:])
             self._linked.add(name)
         elif name in self._linked:
             self._unlink(name)
+
+    def _watch(self, key: str, steps: list[Step]) -> None:
+        assert self._interests is not None
+        try:
+            self._interests.replace(key, steps)
+        except OSError as error:  # no watches left
+            self._blind = error.strerror
 
     def _unlink_all(self, names: set[str]) -> None:
         for name in names:
@@ -224,10 +236,8 @@ class FileMonitor:
         desk = self._desk
         desk.clear()
         if self._interests is not None:
-            try:
-                self._interests.replace(TERRITORY, self.territory())
-            except OSError as error:
-                raise Unreadable(f"cannot be watched: {error.strerror}") from error
+            self._blind = None
+            self._watch(TERRITORY, self.territory())
             self._interests.read()  # what has happened up to now, the reading sees
         found: dict[str, Wanted] = {}
         cost = -time.thread_time()

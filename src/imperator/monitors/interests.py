@@ -66,11 +66,13 @@ class Interests:
     def replace(self, key: str, steps: Iterable[Step]) -> None:
         """``key`` wants to know of these and of nothing else."""
         old = self._held.pop(key, [])
-        self.add(key, steps)
-        kept = set(self._held[key])
-        for wd, name in old:
-            if (wd, name) not in kept:
-                self._drop(key, wd, name)
+        try:
+            self.add(key, steps)
+        finally:
+            kept = set(self._held[key])
+            for wd, name in old:
+                if (wd, name) not in kept:
+                    self._drop(key, wd, name)
 
     def forget(self, key: str) -> None:
         for wd, name in self._held.pop(key, []):
