@@ -50,13 +50,13 @@ class Emperor:
 
 
 @contextmanager
-def reigning(name: str, directory: Path, vassal: Path, report: Path | None) -> Iterator[Emperor]:
+def reigning(name: str, directory: Path, vassal: Path, report: Path | None, *options: str) -> Iterator[Emperor]:
     """One Emperor over ``directory``; killed at the end, and its vassals with it."""
     if name == "original":
         command = [str(Path(sys.executable).parent / "uwsgi")]
     else:
         command = [sys.executable, "-m", "imperator"]
-    command += ["--emperor", str(directory), "--binary-path", str(vassal)]
+    command += ["--emperor", str(directory), "--binary-path", str(vassal), *options]
     environment = dict(os.environ)
     if report is not None:
         environment["BENCH_REPORT"] = str(report)
