@@ -8,6 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imperator.config.given import Configuration
 
 USAGE_ERROR = 2
 CONFIGURATION_ERROR = 1
@@ -25,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from imperator.cli import check
 
             return check.main(rest)
+        case ["explain", *rest]:
+            from imperator.cli import explain
+
+            return explain.main(rest)
         case ["--version" | "version" | "-V"]:
             from imperator import __version__
 
@@ -36,20 +44,33 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(render_help(), end="")
             return 0
         case _:
-            return reign(arguments)
+            return run(arguments)
 
 
-def reign(arguments: list[str]) -> int:
-    """Be an Emperor until the end."""
+def run(arguments: list[str]) -> int:
+    """Be what the configuration says."""
     from imperator.config.errors import ConfigurationError
-    from imperator.config.loader import load_emperor
+    from imperator.config.language import load
 
-    start_directory = os.getcwd()
     try:
-        settings = load_emperor(arguments, os.environ, start_directory)
+        configuration = load(arguments, os.environ, os.getcwd(), program=sys.argv[0])
+        if configuration.last("show-config") is not None:
+            from imperator.config.show import show_config
+
+            sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+            print("\n" + show_config(configuration))
+            return 0
+        return reign(configuration)
     except ConfigurationError as error:
         print(f"imperator: {error}", file=sys.stderr)
         return CONFIGURATION_ERROR
+
+
+def reign(configuration: Configuration) -> int:
+    """Be an Emperor until the end."""
+    from imperator.config.loader import emperor_settings
+
+    settings = emperor_settings(configuration)
     if settings.imperial_monitor_list:
         from imperator.monitors.registry import known_schemes
 

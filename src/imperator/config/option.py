@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["flag", "string", "integer", "octal", "list", "hook", "config"]
-"""``list``: may be given several times. ``hook``: ``action:argument``, several times. ``config``: loads a file."""
+Kind = Literal["flag", "string", "integer", "octal", "list", "hook", "config", "special"]
+"""``list``: may be given several times. ``hook``: ``action:argument``, several times. ``config``: loads a file.
+``special``: read by a rule of its own."""
 
 Actor = Literal["emperor", "both", "instance"]
 """Who acts on it: the Emperor, a vassal's instance, or whichever of them it is given to."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from imperator.config.note import Note
+
 
 @dataclass(frozen=True, slots=True)
 class Hook:
@@ -15,14 +17,6 @@ class Hook:
 
     action: str
     argument: str
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something a person should know about the configuration; ``where`` is ``file:line`` or ``command line``."""
-
-    where: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

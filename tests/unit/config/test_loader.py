@@ -9,6 +9,7 @@ import pytest
 from imperator.config.errors import ConfigurationError
 from imperator.config.loader import load_emperor
 from imperator.config.manual import render
+from imperator.config.note import Note
 from imperator.config.settings import EmperorSettings, Hook
 
 PAGE = Path(__file__).parents[3] / "docs" / "options.md"
@@ -63,7 +64,6 @@ def test_what_does_nothing_is_noted_with_its_line(tmp_path: Path) -> None:
     [
         ("[uwsgi]\nemperor-throttle = soon\n", "e.ini:2: emperor-throttle = soon: a number was expected"),
         ("[uwsgi\n", "e.ini:1: the section '[uwsgi' has no closing bracket"),
-        ("[other]\n", "e.ini: there is no [uwsgi] section"),
         ("[uwsgi]\ninclude = e.ini\n", "e.ini:2: e.ini includes itself"),
         ("[uwsgi]\ninclude = gone.ini\n", "e.ini:2: cannot read gone.ini: No such file or directory"),
     ],
@@ -73,6 +73,21 @@ def test_errors_say_where(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_emperor(["e.ini"], {}, str(tmp_path))
     assert str(caught.value).startswith(message)
+
+
+def test_a_file_without_the_section_says_nothing_and_that_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "e.ini").write_text("[other]\nemperor = /a\n")
+    settings = load_emperor(["e.ini"], {}, str(tmp_path))
+    assert settings.emperor == ()
+    note = Note("e.ini", "there is no [uwsgi] section, so nothing of it counts; there is [other]")
+    assert settings.notes == (note,)
+
+
+def test_logic_in_an_emperors_own_file(tmp_path: Path) -> None:
+    lines = "for = a b", "emperor = /%(_)", "endfor =", "if-env = NIGHT", "emperor-throttle = 5", "endif ="
+    (tmp_path / "e.ini").write_text("\n".join(["[uwsgi]", *lines]))
+    assert load_emperor(["e.ini"], {}, str(tmp_path)) == EmperorSettings(emperor=("/a", "/b"))
+    assert load_emperor(["e.ini"], {"NIGHT": "1"}, str(tmp_path)).emperor_throttle == 5
 
 
 def test_an_unknown_option_of_the_command_line_is_an_error() -> None:

@@ -46,10 +46,3 @@ def test_a_file_wins_over_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "emperor.ini").write_text("[uwsgi]\nemperor-throttle = 2\n")
     arguments = ["emperor.ini", "--emperor-throttle", "3"]
     assert load_emperor(arguments, {"UWSGI_EMPEROR_THROTTLE": "1"}, str(tmp_path)).emperor_throttle == 2
-
-
-@pytest.mark.parametrize("key", ["for", "if-env", "if-not-dir", "endif"])
-def test_logic_is_refused_and_not_ignored(key: str, tmp_path: Path) -> None:
-    (tmp_path / "emperor.ini").write_text(f"[uwsgi]\n{key} = X\nemperor = /srv\n")
-    with pytest.raises(ConfigurationError, match=r"emperor.ini:2: .*logic is not understood"):
-        load_emperor(["emperor.ini"], {}, str(tmp_path))

@@ -1,0 +1,159 @@
+"""Where the text of a configuration comes from: a file, or ``scheme://…``.
+
+The schemes are the original's: ``http exec fd data emperor`` and ``-`` for standard input. Nothing of a text is looked
+at here. Reading may run a command or wait for a server: this is for the process that the configuration is for, never
+for an Emperor on behalf of somebody else.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from imperator.config.errors import ConfigurationError
+
+SCHEMES = ("http", "https", "exec", "fd", "data", "emperor")
+_FOREIGN_SCHEMES = ("sym", "section", "call", "callint")
+"""The original's that speak of symbols inside its own binary."""
+HTTP_TIMEOUT = 10.0
+"""Seconds without a byte from the server."""
+EMPEROR_TIMEOUT = 5.0
+"""Seconds that the original waits for each part of a configuration from the Emperor."""
+
+
+def scheme_of(name: str) -> str | None:
+    """The scheme that a name begins with; ``None``: it is a file."""
+    scheme, separator, _ = name.partition("://")
+    return scheme if separator and scheme in (*SCHEMES, *_FOREIGN_SCHEMES) else None
+
+
+@dataclass(slots=True)
+class Texts:
+    """Reads texts for one process. Each descriptor (``fd://N``, ``-``, ``emperor://``) can be read only once."""
+
+    environ: Mapping[str, str]
+    directory: str
+    """Relative names start here."""
+    program: str = ""
+    """The file that ``data://`` reads from."""
+    once: dict[str, bytes] = field(default_factory=dict)
+    """What came from a descriptor: read again, it is the same."""
+
+    def read(self, name: str, where: str) -> bytes:
+        """The text called ``name``. Raises ConfigurationError, which tells ``where`` it was asked for."""
+        if name == "-":
+            return self._once(name, lambda: self._descriptor("0", where))
+        scheme = scheme_of(name)
+        if scheme is None:
+            return self._file(name, where)
+        rest = name.partition("://")[2]
+        match scheme:
+            case "http" | "https":
+                return self._http(name, where)
+            case "exec":
+                return self._command(rest, where)
+            case "fd":
+                return self._once(name, lambda: self._descriptor(rest, where))
+            case "data":
+                return self._appended(rest, where)
+            case "emperor":
+                return self._once("emperor", lambda: self._emperor(where))
+            case _:
+                text = f"{name}: {scheme}:// reads from inside uWSGI's own binary"
+                raise ConfigurationError(where, text, "keep the text in a file")
+
+    def _once(self, name: str, read: Callable[[], bytes]) -> bytes:
+        if name not in self.once:
+            self.once[name] = read()
+        return self.once[name]
+
+    def _file(self, name: str, where: str) -> bytes:
+        try:
+            with open(os.path.join(self.directory, name), "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise ConfigurationError(where, f"cannot read {name}: {error.strerror}") from error
+
+    @staticmethod
+    def _descriptor(number: str, where: str) -> bytes:
+        try:
+            with open(int(number), "rb", closefd=False) as file:
+                return file.read()
+        except (OSError, ValueError) as error:
+            what = error.strerror if isinstance(error, OSError) else "that is no number"
+            raise ConfigurationError(where, f"cannot read file descriptor {number}: {what}") from error
+
+    def _command(self, command: str, where: str) -> bytes:
+        """What a shell command prints. That it fails is said here; the original goes on with what it has printed."""
+        try:
+            ended = subprocess.run(
+                ["/bin/sh", "-c", command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                cwd=self.directory,
+                check=False,
+            )
+        except OSError as error:
+            raise ConfigurationError(where, f"exec://{command}: {error.strerror}") from error
+        if ended.returncode != 0:
+            raise ConfigurationError(where, f"exec://{command}: ended with {ended.returncode}")
+        return ended.stdout
+
+    @staticmethod
+    def _http(url: str, where: str) -> bytes:
+        import urllib.error
+        import urllib.request
+
+        try:
+            with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT) as answer:
+                return bytes(answer.read())
+        except (OSError, ValueError) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise ConfigurationError(where, f"{url}: {reason}") from error
+
+    def _appended(self, slot: str, where: str) -> bytes:
+        """Texts appended to the program's own file: each followed by its length in 8 bytes, the last one is slot 0."""
+        try:
+            with open(self.program, "rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                for _ in range(int(slot) + 1):
+                    file.seek(end - 8)
+                    size = int.from_bytes(file.read(8), "little")
+                    end -= 8 + size
+                    if size == 0 or end < 0:
+                        break
+                else:
+                    file.seek(end)
+                    return file.read(size)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(where, f"data://{slot}: {error}") from error
+        raise ConfigurationError(where, f"data://{slot}: nothing is appended to {self.program} in this place")
+
+    def _emperor(self, where: str) -> bytes:
+        """A uwsgi packet on the config fd: modifier1 115, the size in 16 bits, modifier2; then the text."""
+        try:
+            fd = int(self.environ["UWSGI_EMPEROR_FD_CONFIG"])
+        except (KeyError, ValueError):
+            text = "emperor:// can be read only by a vassal whose Emperor holds its configuration"
+            raise ConfigurationError(where, text) from None
+        header = self._exactly(fd, 4, where)
+        size = int.from_bytes(header[1:3], "little")
+        if size == 0:
+            raise ConfigurationError(where, "the Emperor sent an empty configuration")
+        return self._exactly(fd, size, where)
+
+    @staticmethod
+    def _exactly(fd: int, size: int, where: str) -> bytes:
+        import select
+
+        parts: list[bytes] = []
+        while size:
+            ready, _, _ = select.select([fd], [], [], EMPEROR_TIMEOUT)
+            part = os.read(fd, size) if ready else b""
+            if not part:
+                raise ConfigurationError(where, "the Emperor did not send the configuration")
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)

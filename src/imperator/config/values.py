@@ -1,0 +1,63 @@
+"""A value as it was written, read as what its option expects. All raise ConfigurationError, with place and value."""
+
+from __future__ import annotations
+
+import re
+
+from imperator.config.errors import ConfigurationError
+from imperator.config.given import Given
+from imperator.config.option import Option
+from imperator.config.settings import Hook
+
+_TRUE = frozenset({"true", "1", "yes", "on", ""})
+_FALSE = frozenset({"false", "0", "no", "off"})
+
+
+def flag(given: Given) -> bool:
+    """True or false; the key alone is true."""
+    word = given.text.strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ConfigurationError(given.where, f"{given.key} = {given.text}: true or false was expected")
+
+
+def integer(given: Given) -> int:
+    """A whole number."""
+    try:
+        return int(given.text)
+    except ValueError:
+        raise ConfigurationError(given.where, f"{given.key} = {given.text}: a number was expected") from None
+
+
+def octal(given: Given) -> int:
+    """A file mode, ``660`` or ``0o660``; nothing at all is 666, as in the original's ``chmod-socket``."""
+    text = given.value or "666"
+    if not re.fullmatch(r"(0o)?[0-7]{1,5}", text):
+        raise ConfigurationError(given.where, f"{given.key} = {text}: a mode in octal was expected, like 660")
+    return int(text.removeprefix("0o"), 8)
+
+
+def hook(given: Given, option: Option) -> Hook:
+    """``action:argument``; of an old spelling the value is the argument."""
+    if option.hook_action is not None:
+        return Hook(option.hook_action, given.text)
+    action, _, argument = given.text.partition(":")
+    return Hook(action, argument)
+
+
+def pair(given: Given, form: str, separator: str = "=") -> tuple[str, str]:
+    """Two words with a separator between them; ``form`` says for a person what was expected."""
+    left, found, right = given.text.partition(separator)
+    if not found or not left or not right:
+        raise ConfigurationError(given.where, f"{given.key} = {given.text}: {form} was expected")
+    return left, right
+
+
+def choice(given: Given, choices: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if given.text not in choices:
+        text = f"{given.key} = {given.text}: one of {', '.join(choices)} was expected"
+        raise ConfigurationError(given.where, text)
+    return given.text
