@@ -9,11 +9,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from imperator.bureau.escape import visible
-from imperator.cli.inspection import Finding, Inspected, Inspector, Place, Report
+from imperator.cli.findings import Finding, Inspected, Report
+from imperator.cli.inspection import Inspector, Place
 from imperator.config.settings import EmperorSettings
 from imperator.monitors.files import EXTENSIONS
 
@@ -33,6 +34,9 @@ examples:
   imperator check --emperor-tyrant /etc/vassals   as root: can each file's owner get where it has to?
   imperator check DIR --json | jq 'select(.problems != [])'
 
+What stands in a file is never run or fetched (exec://, http://): what depends on it is not judged. As root each file
+is read with its owner's rights.
+
 exit code: 0 if nothing is wrong (warnings are not), 1 if something is, 2 for a usage error.
 """
 
@@ -49,9 +53,9 @@ def main(argv: Sequence[str]) -> int:
         if options.json:
             _print_json(report)
         elif sys.stdout.isatty():
-            _print_table(report)
+            _print_table(report, verbose=options.verbose)
         else:
-            _print_lines(report)
+            _print_lines(report, verbose=options.verbose)
         sys.stdout.flush()
     except BrokenPipeError:  # "| head": nobody reads any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -69,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         "places", nargs="+", metavar="DIR | FILE | PATTERN", help="as for --emperor; or an Emperor's file"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line for each file")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="name the options that only the real uWSGI acts on, too"
+    )
     parser.add_argument(
         "--emperor-extra-extension",
         "--extra-extension",
@@ -128,6 +135,7 @@ def _look(settings: EmperorSettings, places: list[Place], report: Report) -> Non
     from imperator.court.charter import livery_of
 
     binary = settings.emperor_wrapper or settings.binary_path
+    own_python = binary is None
     if binary is None:
         try:
             binary = beside_interpreter().path
@@ -140,15 +148,9 @@ def _look(settings: EmperorSettings, places: list[Place], report: Report) -> Non
     try:
         with contextlib.chdir(settings.chdir or "."):
             inspector = Inspector(
-                livery_of(settings, binary),
-                report,
-                tyrant=settings.emperor_tyrant,
-                tyrant_nofollow=settings.emperor_tyrant_nofollow,
-                tyrant_initgroups=settings.emperor_tyrant_initgroups,
-                start_directory=os.getcwd(),
+                livery_of(settings, binary), report, settings, start_directory=os.getcwd(), own_python=own_python
             )
-            for place in places:
-                inspector.look_at(place)
+            inspector.look_at_all(places)
     except OSError as error:
         report.general.append(Finding("error", f"chdir = {settings.chdir}", error.strerror or str(error)))
 
@@ -180,25 +182,48 @@ def _starts(vassal: Inspected) -> str:
     return f"{vassal.command} (in {vassal.directory}{f', as {vassal.user}' if vassal.user else ''})"
 
 
-def _print_lines(report: Report) -> None:
+def _remarks(vassal: Inspected, *, verbose: bool) -> list[str]:
+    """What is nothing wrong, and worth knowing to some."""
+    return [f"for the real uWSGI only: {', '.join(vassal.uwsgi_only)}"] if verbose and vassal.uwsgi_only else []
+
+
+def _told(report: Report) -> Callable[[Finding], bool]:
+    """Whether a finding comes for the first time: of a file that many include it is told once."""
+    waiting = set(report.findings())
+
+    def is_new(finding: Finding) -> bool:
+        new = finding in waiting
+        waiting.discard(finding)
+        return new
+
+    return is_new
+
+
+def _print_lines(report: Report, *, verbose: bool) -> None:
     """``file:line: severity: text``, as compilers have it."""
-    for finding in report.general:
-        print(visible(f"{finding.path}: {finding.severity}: {finding.text}"))
+    is_new = _told(report)
+    for finding in filter(is_new, report.general):
+        print(visible(f"{_place(finding)}: {finding.severity}: {finding.text}"))
     for vassal in report.vassals:
-        for finding in vassal.findings:
-            line = "" if finding.line is None else f":{finding.line}"
-            print(visible(f"{finding.path}{line}: {finding.severity}: {finding.text}"))
+        for finding in filter(is_new, vassal.findings):
+            print(visible(f"{_place(finding)}: {finding.severity}: {finding.text}"))
         if vassal.usable:
             print(visible(f"{vassal.path}: note: would start {_starts(vassal)}"))
+        for remark in _remarks(vassal, verbose=verbose):
+            print(visible(f"{vassal.path}: note: {remark}"))
     ignored = _ignored(report)
     if ignored is not None:
         print(visible(f"note: {ignored}"))
     print(_summary(report))
 
 
+def _place(finding: Finding) -> str:
+    return finding.path if finding.line is None else f"{finding.path}:{finding.line}"
+
+
 def _print_json(report: Report) -> None:
     for finding in report.general:
-        print(json.dumps({"file": None, "place": finding.path, "problems": [_problem(finding)]}))
+        print(json.dumps({"file": None, "place": finding.path, "problems": [_problem(finding, finding.path)]}))
     for vassal in report.vassals:
         row = {
             "file": vassal.path,
@@ -208,18 +233,21 @@ def _print_json(report: Report) -> None:
             "user": vassal.user or None,
             "usable": vassal.usable,
             "command": vassal.command or None,
-            "problems": [_problem(finding) for finding in vassal.findings],
+            "uwsgi_only": vassal.uwsgi_only,
+            "problems": [_problem(finding, vassal.path) for finding in vassal.findings],
         }
         print(json.dumps(row))
     for path in report.ignored:
         print(json.dumps({"file": path, "ignored": True, "problems": []}))
 
 
-def _problem(finding: Finding) -> dict[str, Any]:
-    return {"severity": finding.severity, "line": finding.line, "text": finding.text}
+def _problem(finding: Finding, path: str) -> dict[str, Any]:
+    """``file`` only where it is another than the vassal's own: one that it includes."""
+    elsewhere = {} if finding.path == path else {"file": finding.path}
+    return {"severity": finding.severity, **elsewhere, "line": finding.line, "text": finding.text}
 
 
-def _print_table(report: Report) -> None:
+def _print_table(report: Report, *, verbose: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -227,20 +255,25 @@ def _print_table(report: Report) -> None:
 
     console = Console(highlight=False, emoji=False, markup=False)
 
-    def problem(finding: Finding) -> Text:
+    def problem(finding: Finding, path: str) -> Text:
         line = "" if finding.line is None else f"line {finding.line}: "
-        return Text.assemble((f"{finding.severity}: ", _COLOURS[finding.severity]), visible(f"{line}{finding.text}"))
+        place = line if finding.path == path else f"{_place(finding)}: "
+        return Text.assemble((f"{finding.severity}: ", _COLOURS[finding.severity]), visible(f"{place}{finding.text}"))
 
-    for finding in report.general:
-        console.print(Text.assemble(visible(finding.path) + ": ", problem(finding)))
+    is_new = _told(report)
+    for finding in filter(is_new, report.general):
+        console.print(Text.assemble(visible(finding.path) + ": ", problem(finding, finding.path)))
     if report.vassals:
         table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
         for heading in ("file", "would start", "problems"):
             table.add_column(heading, overflow="fold")
         for vassal in report.vassals:
             starts = Text(visible(_starts(vassal))) if vassal.usable else Text("nothing", style="red")
-            problems = Text("\n").join([problem(finding) for finding in vassal.findings])
-            table.add_row(Text(visible(vassal.path)), starts, problems or Text("none", style="green"))
+            for remark in _remarks(vassal, verbose=verbose):
+                starts.append(f"\n{visible(remark)}", style="dim")
+            problems = Text("\n").join([problem(finding, vassal.path) for finding in filter(is_new, vassal.findings)])
+            fine = Text("as above", style="yellow") if vassal.findings else Text("none", style="green")
+            table.add_row(Text(visible(vassal.path)), starts, problems or fine)
         console.print(table)
     ignored = _ignored(report)
     if ignored is not None:

@@ -1,79 +1,35 @@
-"""What ``imperator check`` finds: each file of each place, what would be started, and what is wrong.
+"""What ``imperator check`` looks at: each file of each place, and what all of them together are.
 
-It looks the way an Emperor would and starts nothing. Every finding names its file, and its line where there is one.
+It looks the way an Emperor would and starts nothing. A file's content is looked at in a process of its own
+(:mod:`imperator.cli.apart`): with its owner's rights where we are root, and within limits in any case.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import os
 import shlex
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
+from imperator.cli import vassal_check
 from imperator.cli.access import Person, obstacle
+from imperator.cli.addresses import Addresses, Claim
+from imperator.cli.apart import Apart, GaveUp
+from imperator.cli.findings import Finding, Inspected, Report
+from imperator.config.formats import ROOT
+from imperator.config.settings import EmperorSettings
+from imperator.court.environment import for_vassals
+from imperator.kernel.credentials import gid_of, uid_of
 from imperator.monitors.files import EXTENSIONS
+from imperator.monitors.sections import objection_to_section
 from imperator.reign.arguments import Livery
 from imperator.reign.names import LONGEST_NAME, SourceName, VassalName
 from imperator.reign.wanted import Wanted
-
-Severity = Literal["error", "warning"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something wrong: with a file, or with a place (then ``path`` is the place as it was given)."""
-
-    severity: Severity
-    path: str
-    text: str
-    line: int | None = None
-
-
-@dataclass(slots=True)
-class Inspected:
-    """One vassal's file."""
-
-    name: str
-    path: str
-    place: str
-    directory: str
-    command: str = ""
-    """What would be started: the program and its arguments, as one would type them."""
-    user: str = ""
-    """As whom, in tyrant mode."""
-    findings: list[Finding] = field(default_factory=list)
-
-    def blame(self, severity: Severity, text: str, line: int | None = None) -> None:
-        self.findings.append(Finding(severity, self.path, text, line))
-
-    @property
-    def usable(self) -> bool:
-        """It would be started (whether it then lives is another matter)."""
-        return all(finding.severity != "error" for finding in self.findings)
-
-
-@dataclass(slots=True)
-class Report:
-    """All that was found."""
-
-    vassals: list[Inspected] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-    """Files that no Emperor picks up, because of their endings."""
-    general: list[Finding] = field(default_factory=list)
-    """What concerns no single file."""
-
-    def findings(self) -> Iterator[Finding]:
-        yield from self.general
-        for vassal in self.vassals:
-            yield from vassal.findings
-
-    def count(self, severity: Severity) -> int:
-        return sum(1 for finding in self.findings() if finding.severity == severity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +53,39 @@ class Inspector:
     """Looks at places, one after the other; the same name in two of them is found, too."""
 
     def __init__(
-        self,
-        livery: Livery,
-        report: Report,
-        *,
-        tyrant: bool,
-        tyrant_nofollow: bool,
-        tyrant_initgroups: bool,
-        start_directory: str,
+        self, livery: Livery, report: Report, settings: EmperorSettings, start_directory: str, *, own_python: bool
     ) -> None:
+        """``own_python``: the vassals' program is of this Python."""
         self._livery = livery
-        self._tyrant = tyrant
-        self._tyrant_nofollow = tyrant_nofollow
-        self._tyrant_initgroups = tyrant_initgroups
+        self._tyrant = settings.emperor_tyrant
+        self._tyrant_nofollow = settings.emperor_tyrant_nofollow
+        self._tyrant_initgroups = settings.emperor_tyrant_initgroups
+        self._sections = False if settings.emperor_tyrant else settings.emperor_sections
+        self._emperor = _emperor(settings)
         self._start_directory = start_directory
+        self._own_python = own_python
         self._extensions = (*EXTENSIONS, *livery.extra_extensions)
         self._holders: dict[str, Inspected] = {}
+        self._addresses = Addresses()
+        self._templates: dict[str, Inspected] = {}
+        """Vassals that look like templates, by their real paths."""
+        self._includers: dict[str, str] = {}
+        """By a file's real path, the first vassal that includes it."""
         self.report = report
+        environment = {os.fsdecode(key): os.fsdecode(value) for key, value in for_vassals(os.environb).items()}
+        vassal_check.warm_up(environment)
+        self._apart = Apart(lambda question: vassal_check.answer(question, environment))
 
-    def look_at(self, place: Place) -> None:
-        """Take in everything that a place holds."""
+    def look_at_all(self, places: Iterable[Place]) -> None:
+        """Take in everything that these places hold."""
+        try:
+            for place in places:
+                self._look_at(place)
+        finally:
+            self._apart.close()
+        self._tell_templates()
+
+    def _look_at(self, place: Place) -> None:
         argument = place.argument
         if not place.is_checkable:
             text = "not looked into: only directories, patterns and files can be checked without starting anything"
@@ -169,7 +138,7 @@ class Inspector:
         length = len(os.fsencode(name))
         if length > LONGEST_NAME:
             vassal.blame("error", f"the name is {length} bytes long; {LONGEST_NAME} is the most: rename it")
-        self._compare_name(vassal)
+        is_first = self._compare_name(vassal)
         found = self._stat(vassal)
         if found is None:
             return
@@ -178,15 +147,15 @@ class Inspector:
         self._check_reading(vassal, found, owner)
         if owner is not None:
             self._check_way(vassal, owner)
-        if vassal.usable and not executable:
-            self._check_content(vassal)
-        wanted = Wanted(VassalName(name), SourceName(place.text), (), 0.0, directory, executable=executable)
-        vassal.command = shlex.join([self._livery.binaries(wanted)[0], *self._livery.arguments(wanted)])
+        if vassal.usable and vassal.path.endswith(".toml"):
+            vassal.blame("warning", "the uwsgi engine cannot read TOML yet: use ini, YAML, JSON or XML")
+        self._look_inside(vassal, found, owner, is_first=is_first, executable=executable)
 
-    def _compare_name(self, vassal: Inspected) -> None:
+    def _compare_name(self, vassal: Inspected) -> bool:
+        """Is it the first of its name? An Emperor starts no other."""
         holder = self._holders.setdefault(vassal.name, vassal)
         if holder is vassal:
-            return
+            return True
         if os.path.abspath(holder.path) == os.path.abspath(vassal.path):
             vassal.blame("warning", f"named twice: by {holder.place} and by {vassal.place}")
         else:
@@ -194,6 +163,7 @@ class Inspector:
                 f"{holder.path} has the same name and was first: this one would not be started; rename one of the two"
             )
             vassal.blame("error", text)
+        return False
 
     @staticmethod
     def _stat(vassal: Inspected) -> os.stat_result | None:
@@ -246,11 +216,115 @@ class Inspector:
             if stopped is not None:
                 vassal.blame("error", stopped)
 
-    @staticmethod
-    def _check_content(vassal: Inspected) -> None:
-        from imperator.config.vassal_file import examine
+    # -- what is in it
 
-        if vassal.path.endswith(".toml"):
-            vassal.blame("warning", "the uwsgi engine cannot read TOML yet: use ini, YAML, JSON or XML")
-        for problem in examine(vassal.path):
-            vassal.blame(problem.severity, problem.text, problem.line)
+    def _look_inside(
+        self, vassal: Inspected, found: os.stat_result, owner: Person | None, *, is_first: bool, executable: bool
+    ) -> None:
+        wanted = Wanted(
+            VassalName(vassal.name), SourceName(vassal.place), (), 0.0, vassal.directory, executable=executable
+        )
+        arguments = self._livery.arguments(wanted)
+        vassal.command = shlex.join([self._livery.binaries(wanted)[0], *arguments])
+        if executable or not vassal.usable:
+            return
+        starter = owner or self._emperor
+        reader = self._reader(vassal, found, owner)
+        may_be_divided = not vassal.section and vassal.name.endswith(EXTENSIONS)
+        question = vassal_check.Question(
+            path=vassal.path,
+            file=vassal.name.removesuffix(f":{vassal.section}") if vassal.section else vassal.name,
+            arguments=arguments,
+            directory=vassal.directory,
+            uid=starter.uid,
+            gid=starter.gid,
+            initgroups=starter.initgroups,
+            is_stranger=reader is not None and owner is None,
+            own_python=self._own_python,
+            sections=self._sections if may_be_divided else False,
+        )
+        try:
+            answer = vassal_check.understood(self._apart.ask(asdict(question), reader))
+        except GaveUp as reason:
+            vassal.blame("warning", f"not looked into: {reason}")
+            return
+        if answer.sections:
+            self._divide(vassal, answer.sections, found, owner)
+            return
+        vassal.findings += [Finding(severity, path, text, line) for severity, path, line, text in answer.findings]
+        vassal.uwsgi_only = tuple(answer.uwsgi_only)
+        if is_first:
+            self._compare(vassal, answer)
+
+    def _divide(self, file: Inspected, sections: Iterable[str], found: os.stat_result, owner: Person | None) -> None:
+        """In place of the file, each of its sections that is a vassal."""
+        self.report.vassals.pop()  # the file itself, which was the last to be looked at
+        for section in sections:
+            name = file.name if section == ROOT else f"{file.name}:{section}"
+            vassal = replace(file, name=name, section="" if section == ROOT else section, findings=list(file.findings))
+            self.report.vassals.append(vassal)
+            objection = objection_to_section(section)
+            if objection is not None:
+                vassal.blame("error", f"[{section}]: {objection}")
+            is_first = section == ROOT or self._compare_name(vassal)
+            self._look_inside(vassal, found, owner, is_first=is_first, executable=False)
+
+    def _compare(self, vassal: Inspected, answer: vassal_check.Answer) -> None:
+        """With the vassals before it."""
+        for claim in answer.claims:
+            self._compare_address(vassal, claim)
+        if answer.looks_like_template and vassal.section:
+            vassal.blame("warning", _template(f"[{vassal.section}]", "a name that begins with a dot or _", ""))
+        elif answer.looks_like_template:
+            self._templates[os.path.realpath(vassal.path)] = vassal
+        for path in answer.files:
+            self._includers.setdefault(path, vassal.path)
+
+    @staticmethod
+    def _reader(vassal: Inspected, found: os.stat_result, owner: Person | None) -> Person | None:
+        """With whose rights its content is looked at; ``None``: ours. Root reads nobody else's file as root."""
+        if os.geteuid() != 0:
+            return None
+        if owner is not None:
+            return owner
+        stranger = next((one for one in (found, os.lstat(vassal.path)) if one.st_uid != 0), None)
+        return None if stranger is None else Person(stranger.st_uid, stranger.st_gid, initgroups=True)
+
+    def _compare_address(self, vassal: Inspected, claim: Claim) -> None:
+        rival = self._addresses.rival(vassal.label, claim)
+        if rival is None:
+            return
+        other, theirs = rival
+        place = theirs.path if theirs.line is None else f"{theirs.path}:{theirs.line}"
+        has = place if other.startswith(theirs.path) else f"{other} (by {place})"
+        also = "it" if theirs.said == claim.said else theirs.said
+        text = f"{claim.said}: {has} has {also} too: only one of them can, give one another address"
+        at = Finding("error", claim.path, text, claim.line)
+        if claim.path != vassal.path:  # in a file that both include: it is this vassal that comes too late
+            at = Finding("error", vassal.path, f"{text} (by {claim.path}, line {claim.line})")
+        vassal.findings.append(at)
+
+    def _tell_templates(self) -> None:
+        """Now that it is known who includes whom."""
+        livery = self._livery
+        named = (*livery.inherit, *livery.inherit_before, *livery.include, *livery.include_before)
+        for name in named:
+            self._includers.setdefault(os.path.realpath(name), "the Emperor, for all vassals")
+        for path, vassal in self._templates.items():
+            vassal.blame("warning", _template("", "an ending like .skel", self._includers.get(path, "")))
+
+
+def _template(what: str, remedy: str, includer: str) -> str:
+    why = "it has no socket, no application and nothing else to run"
+    why = f"{includer} includes it, and {why}" if includer else why
+    return f"{what} looks like a template: {why}; with {remedy} it would be left alone".lstrip()
+
+
+def _emperor(settings: EmperorSettings) -> Person:
+    """As whom the Emperor would run, if it were started by whoever checks."""
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        with contextlib.suppress(LookupError):  # it would say so itself
+            uid = uid_of(settings.uid or "0")
+            gid = gid_of(settings.gid or "0")
+    return Person(uid, gid, initgroups=True)

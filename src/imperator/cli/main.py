@@ -51,19 +51,36 @@ def run(arguments: list[str]) -> int:
     """Be what the configuration says."""
     from imperator.config.errors import ConfigurationError
     from imperator.config.language import load
+    from imperator.config.variables import variables_of_process
 
     try:
-        configuration = load(arguments, os.environ, os.getcwd(), program=sys.argv[0])
+        further = variables_of_process(arguments)
+        configuration = load(arguments, os.environ, os.getcwd(), program=sys.argv[0], further=further)
         if configuration.last("show-config") is not None:
             from imperator.config.show import show_config
 
             sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
             print("\n" + show_config(configuration))
             return 0
+        if configuration.last("emperor") is None and not configuration.last("imperial-monitor-list"):
+            return be_instance(configuration, arguments)
         return reign(configuration)
     except ConfigurationError as error:
         print(f"imperator: {error}", file=sys.stderr)
         return CONFIGURATION_ERROR
+
+
+def be_instance(configuration: Configuration, arguments: list[str]) -> int:
+    """Serve an application until the end."""
+    if not list(configuration):
+        print(
+            "imperator: nothing to do: say --emperor DIRECTORY, or name an application's file (try --help)",
+            file=sys.stderr,
+        )
+        return USAGE_ERROR
+    from imperator.instance.run import run as live
+
+    return live(configuration, arguments, os.getcwd())
 
 
 def reign(configuration: Configuration) -> int:

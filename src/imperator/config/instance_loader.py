@@ -10,6 +10,7 @@ import glob
 import os
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from imperator.config import options_uwsgi, values
@@ -41,9 +42,37 @@ _OF_EMPEROR = frozenset({"emperor", "vassal"})
 """How the options begin that mean nothing to an instance, and nothing wrong either."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What could be made of a configuration, and what could not."""
+
+    settings: InstanceSettings
+    """Without the options that are wrong. Of its notes those about unknown keys are missing."""
+    errors: tuple[ConfigurationError, ...]
+    unknown: tuple[Given, ...]
+    """What is no option, and spoken of by no placeholder."""
+
+
 def instance_settings(configuration: Configuration, directory: str) -> InstanceSettings:
     """The settings that a configuration means, where it is an instance's. Raises ConfigurationError."""
-    return _Builder(configuration, directory).settings()
+    reading = read_instance(configuration, directory)
+    if reading.errors:
+        raise reading.errors[0]
+    notes = (*reading.settings.notes, *(_note_of_unknown(given) for given in reading.unknown))
+    return replace(reading.settings, notes=notes)
+
+
+def read_instance(configuration: Configuration, directory: str) -> Reading:
+    """The same for somebody who wants to know everything that is wrong."""
+    return _Builder(configuration, directory).reading()
+
+
+def _note_of_unknown(given: Given) -> Note:
+    if given.where.startswith("UWSGI_"):
+        return Note(given.where, "no option is called like this environment variable: ignored")
+    hint = suggestion(given.key)
+    text = f"{given.key} is no option, and no placeholder uses it: ignored" + (f" ({hint})" if hint else "")
+    return Note(given.where, text)
 
 
 class _Builder:
@@ -52,7 +81,11 @@ class _Builder:
         self._directory = directory
         self._values: dict[str, Any] = {}
         self._notes: list[Note] = list(configuration.notes)
+        self._errors: list[ConfigurationError] = []
+        self._unknown_keys: list[Given] = []
         self._uwsgi_only: list[tuple[str, str]] = []
+        declarations = configuration.values("declare-option") + configuration.values("declare-option2")
+        self._declared = {declaration.partition("=")[0] for declaration in declarations}
         self._rules: dict[str, Callable[[Given], None]] = {
             "sockets": self._socket,
             "mount": self._mount,
@@ -66,7 +99,7 @@ class _Builder:
             "unprivileged_binary_patch": self._binary_patch,
         }
 
-    def settings(self) -> InstanceSettings:
+    def reading(self) -> Reading:
         late: list[tuple[Given, Option]] = []
         for given in self._configuration.meant():
             option = INSTANCE_BY_NAME.get(given.key)
@@ -75,13 +108,20 @@ class _Builder:
             elif option.hook_action is not None:
                 late.append((given, option))
             else:
-                self._apply(given, option)
+                self._try(given, option)
         for given, option in late:  # the old spellings run after the hooks
-            self._apply(given, option)
+            self._try(given, option)
         protocol = self._values.get("protocol")
         if protocol is not None:
             self._plain_sockets_speak(protocol)
-        return InstanceSettings(**self._values, uwsgi_only=tuple(self._uwsgi_only), notes=tuple(self._notes))
+        settings = InstanceSettings(**self._values, uwsgi_only=tuple(self._uwsgi_only), notes=tuple(self._notes))
+        return Reading(settings, tuple(self._errors), tuple(self._unknown_keys))
+
+    def _try(self, given: Given, option: Option) -> None:
+        try:
+            self._apply(given, option)
+        except ConfigurationError as error:
+            self._errors.append(error)
 
     def _unknown(self, given: Given) -> None:
         key = given.key
@@ -91,12 +131,8 @@ class _Builder:
             self._notes.append(
                 Note(given.where, f"{key} is for an Emperor and not for an instance: without effect here")
             )
-        elif key not in self._configuration.consulted and given.where.startswith("UWSGI_"):
-            self._notes.append(Note(given.where, "no option is called like this environment variable: ignored"))
-        elif key not in self._configuration.consulted:
-            hint = suggestion(key)
-            text = f"{key} is no option, and no placeholder uses it: ignored" + (f" ({hint})" if hint else "")
-            self._notes.append(Note(given.where, text))
+        elif key not in self._configuration.consulted and key not in self._declared:
+            self._unknown_keys.append(given)
 
     # -- by kind
 

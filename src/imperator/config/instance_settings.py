@@ -6,7 +6,7 @@ each option is in the catalogue (:mod:`imperator.config.options_instance`), from
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from imperator.config.note import Note
@@ -209,6 +209,10 @@ class InstanceSettings:
     """Options that only the real uWSGI acts on, each with its ``where``."""
     notes: tuple[Note, ...] = ()
     """Options that are known but have nothing to do here, unknown ones, and the like: one line each, for the log."""
+
+    def of_worker(self) -> InstanceSettings:
+        """What is left of them in a worker: what only its master does is taken out."""
+        return replace(self, daemons=(), cron=(), touch_reload=(), touch_chain_reload=(), log_maxsize=0)
 
     @property
     def has_application(self) -> bool:

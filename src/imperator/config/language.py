@@ -55,12 +55,14 @@ def load(
     *,
     program: str = "",
     further: Callable[[str], str | None] = lambda name: None,
+    texts: Texts | None = None,
 ) -> Configuration:
     """Everything that a process started in ``directory`` was given. Raises ConfigurationError.
 
-    ``further``: the values of placeholders that are set nowhere (see :mod:`imperator.config.variables`).
+    ``further``: the values of placeholders that are set nowhere (see :mod:`imperator.config.variables`). ``texts``:
+    what reads for it, where not everything may be read.
     """
-    language = _Language(environ, directory, program, further)
+    language = _Language(environ, directory, program, further, texts or Texts(environ, directory, program))
     language.environment()
     language.command_line(argv)
     language.expand()
@@ -70,12 +72,17 @@ def load(
 
 class _Language:
     def __init__(
-        self, environ: Mapping[str, str], directory: str, program: str, further: Callable[[str], str | None]
+        self,
+        environ: Mapping[str, str],
+        directory: str,
+        program: str,
+        further: Callable[[str], str | None],
+        texts: Texts,
     ) -> None:
         self.configuration = Configuration()
         self._environ = environ
         self._directory = directory
-        self._texts = Texts(environ, directory, program)
+        self._texts = texts
         self._magic = Magic(directory, program)
         self._logic = Logic(environ, directory, self._first_value)
         self._expansion = Expansion(environ, self._texts, self._first_value, further)
@@ -208,7 +215,10 @@ class _Language:
         elif key == "declare-option":
             self._custom.declare(given)
         elif key == "resolve":
-            self._keep(self._expansion.resolved(given))
+            if self._texts.allows(value, given.where, "host"):
+                self._keep(self._expansion.resolved(given))
+        elif key == "for-readline":
+            self._texts.allows(value, given.where, "lines")
 
     def _context(self, key: str, value: str) -> None:
         names = frozenset(value.split())
@@ -240,6 +250,8 @@ class _Language:
             raise ConfigurationError(where, f"{name}: there is no file before this that it could be a section of")
         path = path or str(self._last_file)
         self._last_file = path
+        if not self._texts.allows(path, where, "options"):
+            return
         content = self._magic.put_into(self._texts.read(path, where))
         if path not in self.configuration.files:
             self.configuration.files.append(path)

@@ -70,6 +70,14 @@ EMPEROR_OPTIONS: tuple[Option, ...] = (
         "KEY",
         aliases=("emperor-collect-attribute",),
     ),
+    _option(
+        _SOURCES,
+        "emperor-sections",
+        "flag",
+        "each section of a file is a vassal of its own, called FILE:SECTION; false: none ever is. Without effect in "
+        "tyrant mode",
+        default="only in a file that has no [uwsgi] section and others that are plainly instances",
+    ),
     _option(_SOURCES, "emperor-magic-exec", "flag", "run executable configuration files and take what they print"),
     _option(
         _SOURCES,

@@ -30,6 +30,8 @@ class EmperorSettings:
     emperor_extra_extension: tuple[str, ...] = ()
     emperor_collect_attr: tuple[str, ...] = ()
     emperor_magic_exec: bool = False
+    emperor_sections: bool | None = None
+    """``None``: only of files that leave no doubt (see :mod:`imperator.monitors.sections`)."""
 
     binary_path: str | None = None
     emperor_wrapper: str | None = None

@@ -11,6 +11,7 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from imperator.config.errors import ConfigurationError
 
@@ -21,6 +22,10 @@ HTTP_TIMEOUT = 10.0
 """Seconds without a byte from the server."""
 EMPEROR_TIMEOUT = 5.0
 """Seconds that the original waits for each part of a configuration from the Emperor."""
+
+
+Use = Literal["options", "lines", "host"]
+"""What a text is wanted for: a file of options, the lines of ``for-readline``; or a host's address (``resolve``)."""
 
 
 def scheme_of(name: str) -> str | None:
@@ -40,6 +45,10 @@ class Texts:
     """The file that ``data://`` reads from."""
     once: dict[str, bytes] = field(default_factory=dict)
     """What came from a descriptor: read again, it is the same."""
+
+    def allows(self, name: str, where: str, use: Use) -> bool:
+        """May this be asked for? Everything may, here. Where a stricter reader says no, it counts for nothing."""
+        return True
 
     def read(self, name: str, where: str) -> bytes:
         """The text called ``name``. Raises ConfigurationError, which tells ``where`` it was asked for."""

@@ -53,4 +53,6 @@ def monitor_options_of(settings: EmperorSettings, start_directory: str) -> Monit
         on_demand_extension=settings.emperor_on_demand_extension,
         on_demand_directory=settings.emperor_on_demand_directory,
         on_demand_exec=settings.emperor_on_demand_exec,
+        sections=settings.emperor_sections,
+        magic_exec=settings.emperor_magic_exec,
     )

@@ -1,7 +1,8 @@
 """The environment that vassals are born with, made from the Emperor's own.
 
 As the original: ``UWSGI_RELOADS`` and ``NOTIFY_SOCKET`` are taken out and each ``UWSGI_VASSAL_X`` becomes ``UWSGI_X``.
-Beyond it: what was meant for the Emperor alone (its own options, systemd's sockets and watchdog) is taken out too, so a
+Beyond it: what was meant for the Emperor alone (its own options, systemd's sockets and watchdog, what another
+Emperor told it of itself) is taken out too, so a
 vassal can neither answer systemd in our name nor become an Emperor because we are one.
 """
 
@@ -22,6 +23,9 @@ _OURS = frozenset(
         b"UWSGI_EMPEROR_FD_CONFIG",
         b"UWSGI_EMPEROR_PROXY",
         b"UWSGI_BROODLORD_NUM",
+        b"IMPERATOR_MONITOR",
+        b"IMPERATOR_ATTRIBUTES",
+        b"IMPERATOR_PORT",
     }
 )
 _FOR_VASSALS = b"UWSGI_VASSAL_"

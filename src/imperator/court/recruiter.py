@@ -5,21 +5,25 @@ The order of things between clone and exec is the original's (reference: "Vassal
 
 from __future__ import annotations
 
+import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from imperator.config.settings import EmperorSettings, Hook
+from imperator.config.variables import ATTRIBUTES, MONITOR
 from imperator.court.binary import Binary
 from imperator.court.spawner import EnvironmentId, Order, Spawner
 from imperator.kernel.credentials import groups_of
 from imperator.reign.arguments import Livery
-from imperator.reign.names import Serial
+from imperator.reign.names import Serial, SourceName
 from imperator.reign.wanted import Wanted
 
 EMPEROR_FD = 3
 CONFIG_FD = 4
+MOST_ATTRIBUTES = 64 * 1024
+"""Bytes of attributes that a process can be told: an order holds twice as much in all, and execve(2) one variable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +52,15 @@ class Recruiter:
         self._livery = livery
         self._binary = binary
         self._environment = environment
-        self._known: dict[tuple[bool, bool], EnvironmentId] = {}
+        self._known: dict[tuple[bool, bool, SourceName | None], EnvironmentId] = {}
         self._for_hooks = spawner.learn_environment(environment)
         self._limits = limits
 
-    def _environment_of(self, wanted: Wanted, binary: str) -> EnvironmentId:
-        """Most vassals share one; whoever has a config fd, or is our own uwsgi, has something more in it."""
-        reload_path = self._binary.reload_path if binary == self._binary.path else None
-        kind = (reload_path is not None, wanted.config is not None)
+    def _environment_of(self, wanted: Wanted, binaries: Sequence[str]) -> EnvironmentId:
+        """Most vassals share one; whoever has a config fd, or is our own uwsgi, or Imperator, has more in it."""
+        reload_path = self._binary.reload_path if binaries[0] == self._binary.path else None
+        monitor = wanted.source if _is_imperator(binaries) else None
+        kind = (reload_path is not None, wanted.config is not None, monitor)
         number = self._known.get(kind)
         if number is None:
             variables = dict(self._environment)
@@ -64,6 +69,8 @@ class Recruiter:
             variables[b"UWSGI_EMPEROR_FD"] = b"%d" % EMPEROR_FD
             if wanted.config is not None:
                 variables[b"UWSGI_EMPEROR_FD_CONFIG"] = b"%d" % CONFIG_FD
+            if monitor is not None:
+                variables[os.fsencode(MONITOR)] = os.fsencode(monitor)
             number = self._known[kind] = self._spawner.learn_environment(variables)
         return number
 
@@ -112,10 +119,14 @@ class Recruiter:
             variables[b"UWSGI_VASSALS_DIR"] = os.fsencode(wanted.directory)
             commands.append([os.fsencode(settings.vassals_start_hook), os.fsencode(wanted.name)])
         binaries = self._livery.binaries(wanted)
+        if wanted.attributes and _is_imperator(binaries):
+            attributes = json.dumps(dict(wanted.attributes)).encode()
+            if len(attributes) <= MOST_ATTRIBUTES:
+                variables[os.fsencode(ATTRIBUTES)] = attributes
         chdir = wanted.attributes.get(settings.emperor_chdir_attr) if settings.emperor_chdir_attr else None
         return Order(
             serial=serial,
-            environment=self._environment_of(wanted, binaries[0]),
+            environment=self._environment_of(wanted, binaries),
             variables=variables,
             binaries=[os.fsencode(binary) for binary in binaries],
             arguments=[os.fsencode(argument) for argument in self._livery.arguments(wanted)],
@@ -169,6 +180,11 @@ class Recruiter:
             namespaces_of=pid if enter_namespaces else None,
             dies_with_emperor=False,
         )
+
+
+def _is_imperator(binaries: Sequence[str]) -> bool:
+    """Whether one of them is our own instance, by its name: nobody else is told what is only of use to it."""
+    return any(os.path.basename(binary) == "imperator" for binary in binaries)
 
 
 def pairs(hooks: tuple[Hook, ...]) -> list[tuple[str, str]]:

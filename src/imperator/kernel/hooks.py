@@ -167,6 +167,7 @@ _ACTIONS: dict[str, Callable[[str], object]] = {
     "mkdir": os.mkdir,
     "exit": _exit,
     "print": _print,
+    "log": _print,
     "write": lambda argument: _store(argument, os.O_TRUNC, newline=False),
     "writen": lambda argument: _store(argument, os.O_TRUNC, newline=True),
     "append": lambda argument: _store(argument, os.O_APPEND, newline=False),

@@ -47,19 +47,29 @@ def parse_address(text: str) -> Address:
 
 
 def open_socket(
-    text: str, kind: socket.SocketKind = socket.SOCK_STREAM, *, backlog: int = 100, mode: int | None = None
+    text: str,
+    kind: socket.SocketKind = socket.SOCK_STREAM,
+    *,
+    backlog: int = 100,
+    mode: int | None = None,
+    reuse_port: bool = False,
+    v6only: bool = True,
 ) -> socket.socket:
     """Bind (and, for streams, listen): non-blocking and close-on-exec. Raises OSError that names the address.
 
     The file of a UNIX socket that nobody listens to any more is replaced; one that somebody listens to is an error, and
-    so is a file that is no socket. ``mode`` is what the new file gets, from the first moment on.
+    so is a file that is no socket. ``mode`` is what the new file gets, from the first moment on. ``reuse_port``: others
+    may bind the same port (SO_REUSEPORT). Without ``v6only`` an IPv6 address takes IPv4 connections as well, where the
+    system has it so (net.ipv6.bindv6only).
     """
     address = parse_address(text)
     sock = socket.socket(address.family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
         if address.family != socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if address.family == socket.AF_INET6:
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if address.family == socket.AF_INET6 and v6only:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if address.path is not None:
             _make_room(address.path, kind)

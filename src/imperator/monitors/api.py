@@ -75,6 +75,10 @@ class MonitorOptions:
     on_demand_extension: str | None = None
     on_demand_directory: str | None = None
     on_demand_exec: str | None = None
+    sections: bool | None = None
+    """``emperor-sections``: each section of a file is a vassal. ``None``: where a file leaves no doubt about it."""
+    magic_exec: bool = False
+    """``emperor-magic-exec``: an executable file is run, and not read."""
 
 
 class Monitor(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from imperator.monitors.api import MonitorOptions
 from imperator.monitors.filemonitor import FileMonitor, Unreadable
-from imperator.monitors.files import is_vassal_name
+from imperator.monitors.files import file_of, is_vassal_name
 from imperator.monitors.interests import ANY, News
 from imperator.monitors.routes import Step, route
 from imperator.reign.names import SourceName
@@ -47,7 +47,7 @@ class DirectoryMonitor(FileMonitor):
         extension = self.options.on_demand_extension
         name = news.name
         if extension is not None and name.endswith(extension):
-            name = name.removesuffix(extension)
+            name = file_of(name.removesuffix(extension), self.options)
         if is_vassal_name(name, self.options):
             return name
         # A step on the way to the directory has the key of the territory as well: was it replaced?

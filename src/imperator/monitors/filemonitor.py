@@ -18,6 +18,7 @@ from imperator.monitors.desk import UNFINISHED, Desk, is_fresh
 from imperator.monitors.files import Rules
 from imperator.monitors.interests import Interests, News
 from imperator.monitors.routes import Step, route
+from imperator.monitors.sections import OFF_FOR_TYRANTS, Sections
 from imperator.reign.names import Seconds, SourceName, VassalName
 from imperator.reign.wanted import Wanted
 
@@ -49,6 +50,9 @@ class FileMonitor:
         self.name = name
         self.options = options
         self.rules = Rules(name, options)
+        self._sections = Sections(self.rules)
+        self._divided: dict[str, dict[VassalName, Wanted]] = {}
+        """What was told last of the files whose sections are vassals."""
         self._desk = Desk()
         self._interests: Interests | None = None
         self._wake = asyncio.Event()
@@ -102,6 +106,8 @@ class FileMonitor:
         else:
             loop.add_reader(self._interests, self._wake.set)
         try:
+            if self.options.sections and self.options.tyrant:
+                yield Trouble(OFF_FOR_TYRANTS, lasting=True)
             first = True
             told = None
             while True:
@@ -129,6 +135,8 @@ class FileMonitor:
             self._linked.clear()
             self._desk.clear()
             self._desk.known.clear()
+            self._sections.keep_only(())
+            self._divided.clear()
 
     async def _follow(self, loop: asyncio.AbstractEventLoop) -> AsyncIterator[MonitorNews]:
         """Single news until it is time for a whole reading."""
@@ -140,8 +148,7 @@ class FileMonitor:
             if now >= next_scan or not self._take_notices(now):
                 return
             for name in self._desk.take_due(now):
-                piece = await self._look(name, now)
-                if piece is not None:
+                for piece in await self._look(name, now):
                     yield piece
 
     async def _wait(self, until: float, loop: asyncio.AbstractEventLoop) -> None:
@@ -180,23 +187,48 @@ class FileMonitor:
                 self._desk.happened(name, self.path_of(name), news.mask, now)
         return True
 
-    async def _look(self, name: str, now: float) -> MonitorNews | None:
+    async def _look(self, name: str, now: float) -> list[MonitorNews]:
         """Look at one file; what is to be told of it, if anything."""
         desk = self._desk
         known = desk.known.get(name)
         wanted = self._examine(name)
         if wanted is None:
             if known is None or not desk.is_gone(name, now):
-                return None
+                return []
+            gone = self._told_of(name)
             del desk.known[name]
+            self._divided.pop(name, None)
+            self._sections.forget(name)
             self._unlink(name)
-            return Gone(VassalName(name))
+            return [Gone(vassal) for vassal in gone]
         desk.is_there(name)
-        if known is not None and known.stamp == wanted.stamp and known == wanted:
-            return None
-        wanted = await self.rules.complete(wanted)
-        desk.known[name] = wanted
-        return Changed(wanted)
+        before = self._told_of(name)
+        await self._take_in(name, wanted, desk.known, self._divided)
+        after = self._told_of(name)
+        news: list[MonitorNews] = [Gone(vassal) for vassal in before if vassal not in after]
+        news += [Changed(each) for vassal, each in after.items() if before.get(vassal) != each]
+        return news
+
+    def _told_of(self, name: str) -> dict[VassalName, Wanted]:
+        """The vassals that a file was last said to want."""
+        divided = self._divided.get(name)
+        if divided is not None:
+            return divided
+        known = self._desk.known.get(name)
+        return {} if known is None else {known.name: known}
+
+    async def _take_in(
+        self, name: str, wanted: Wanted, found: dict[str, Wanted], divided: dict[str, dict[VassalName, Wanted]]
+    ) -> None:
+        """Put down what a file wants: as one vassal, or as its sections."""
+        known = self._desk.known.get(name)
+        parts = self._sections.divide(name, self.path_of(name), wanted, known, self._told_of(name))
+        if parts is not None:
+            found[name] = wanted
+            divided[name] = {part.name: await self.rules.complete(part) for part in parts}
+            return
+        divided.pop(name, None)
+        found[name] = wanted if known == wanted else await self.rules.complete(wanted)
 
     def _examine(self, name: str) -> Wanted | None:
         path = self.path_of(name)
@@ -240,18 +272,21 @@ class FileMonitor:
             self._watch(TERRITORY, self.territory())
             self._interests.read()  # what has happened up to now, the reading sees
         found: dict[str, Wanted] = {}
+        divided: dict[str, dict[VassalName, Wanted]] = {}
         cost = -time.thread_time()
         for count, (name, _) in enumerate(self.entries(), 1):
             wanted = self._examine(name)
             if wanted is not None:
                 known = desk.known.get(name)
                 if first or not is_fresh(wanted, known):
-                    found[name] = await self.rules.complete(wanted)
+                    await self._take_in(name, wanted, found, divided)
                 else:
                     # Somebody may be writing it at this moment, and no notice will say when that ends.
                     desk.look_later(name, loop.time() + UNFINISHED)
                     if known is not None:
                         found[name] = known
+                        if name in self._divided:
+                            divided[name] = self._divided[name]
             if count % _CHUNK == 0:
                 cost += time.thread_time()
                 await asyncio.sleep(0)
@@ -259,4 +294,8 @@ class FileMonitor:
         self._reading_cost = cost + time.thread_time()
         self._unlink_all(self._linked - found.keys())
         desk.known = found
-        return Listing(tuple(found.values()))
+        self._divided = divided
+        self._sections.keep_only(found)
+        if not divided:
+            return Listing(tuple(found.values()))
+        return Listing(tuple(vassal for name in found for vassal in self._told_of(name).values()))

@@ -25,6 +25,12 @@ def is_vassal_name(name: str, options: MonitorOptions) -> bool:
     return name.endswith(EXTENSIONS) or (bool(options.extra_extensions) and name.endswith(options.extra_extensions))
 
 
+def file_of(name: str, options: MonitorOptions) -> str:
+    """The file that a vassal is in: the name itself, or what is before the colon of ``FILE:SECTION``."""
+    head = name.rpartition(":")[0]
+    return head if not is_vassal_name(name, options) and is_vassal_name(head, options) else name
+
+
 def stamp_of(found: os.stat_result) -> Stamp:
     """Whatever of a file changes when its content does (or when somebody touches it)."""
     return (found.st_mtime_ns, found.st_ino, found.st_size, found.st_dev)
@@ -65,13 +71,17 @@ class Rules:
         if not options.tyrant and not os.access(path, os.R_OK, effective_ids=True):
             text = f"the Emperor (uid {os.geteuid()}) may not read it: chmod or chown it"
             return replace(wanted, problem=text)
-        if options.on_demand_extension is not None:
-            wanted = self._with_socket_file(wanted, path + options.on_demand_extension)
-        elif options.on_demand_directory is not None:
-            stem = os.path.splitext(os.path.basename(name))[0]
-            wanted = replace(wanted, socket=os.path.join(options.on_demand_directory, stem + ".socket"))
+        wanted = self.with_socket(wanted, path, os.path.splitext(os.path.basename(name))[0])
         if options.collect_attributes and not options.tyrant:
             wanted = self._with_attributes(wanted, path)
+        return wanted
+
+    def with_socket(self, wanted: Wanted, path: str, stem: str) -> Wanted:
+        """The on-demand socket of the vassal at ``path``; ``stem`` is its name without directory and ending."""
+        if self.options.on_demand_extension is not None:
+            return self._with_socket_file(wanted, path + self.options.on_demand_extension)
+        if self.options.on_demand_directory is not None:
+            return replace(wanted, socket=os.path.join(self.options.on_demand_directory, stem + ".socket"))
         return wanted
 
     @staticmethod
@@ -92,7 +102,7 @@ class Rules:
             with open(path, "rb") as file:
                 data = file.read(LARGEST_READ)
             attributes = collect_attributes(data, wanted.name, self.options.collect_attributes)
-        except (OSError, ConfigurationError):
+        except (OSError, ConfigurationError, ValueError, RecursionError):
             return wanted  # the vassal itself will say what is wrong with its file
         return replace(wanted, attributes=attributes or NO_ATTRIBUTES)
 

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 
 from imperator.monitors.api import MonitorOptions
 from imperator.monitors.filemonitor import FileMonitor
-from imperator.monitors.files import is_vassal_name
+from imperator.monitors.files import file_of, is_vassal_name
 from imperator.monitors.interests import ANY, News
 from imperator.monitors.routes import Step, route
 from imperator.reign.names import SourceName
@@ -71,7 +71,7 @@ class GlobMonitor(FileMonitor):
         name = news.name
         extension = self.options.on_demand_extension
         if level.is_last and extension is not None and name.endswith(extension):
-            name = name.removesuffix(extension)
+            name = file_of(name.removesuffix(extension), self.options)
         if not fnmatchcase(name, level.component):
             return ""
         if not level.is_last:

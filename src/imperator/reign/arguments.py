@@ -1,6 +1,8 @@
 """The command line of a vassal: the original's, word for word, so any program that understood it still does.
 
 ``BINARY [--inherit T]… [--include I]… [--set K=V]… --ini NAME [--inherit T]… [--include I]…``
+
+A vassal that is a section of a file is called ``FILE:SECTION``, which is also how a program is told to read it.
 """
 
 from __future__ import annotations
@@ -60,10 +62,7 @@ class Livery:
     def _config_flag(self, name: str) -> str:
         if any(name.endswith(extension) for extension in self.extra_extensions):
             return "--config"
-        for extension, flag in _FLAGS.items():
-            if name.endswith(extension):
-                return flag
-        return "--inherit"
+        return _flag_of(name) or _flag_of(name.rpartition(":")[0]) or "--inherit"
 
     def _config_address(self, wanted: Wanted) -> str:
         if self.magic_exec and wanted.executable:
@@ -71,3 +70,7 @@ class Livery:
         if wanted.config is not None:
             return f"emperor://{wanted.name}"
         return wanted.name
+
+
+def _flag_of(name: str) -> str | None:
+    return next((flag for extension, flag in _FLAGS.items() if name.endswith(extension)), None)

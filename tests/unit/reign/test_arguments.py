@@ -23,6 +23,10 @@ PLAIN = Livery(binary="imperator")
         ("shop.ini.bak", "--inherit"),
         ("json", "--inherit"),
         ("/srv/vassals/shop.ini", "--ini"),
+        ("apps.ini:shop", "--ini"),
+        ("apps.toml:shop", "--toml"),
+        ("a:b.ini", "--ini"),
+        ("host:8080", "--inherit"),
     ],
 )
 def test_the_extension_says_how_the_configuration_is_read(name: str, flag: str) -> None:

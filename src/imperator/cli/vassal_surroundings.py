@@ -1,0 +1,83 @@
+"""What the checks of a vassal have in common: its settings, where it stands, and who it is at which moment."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from imperator.cli.access import Person
+from imperator.config.given import Configuration
+from imperator.config.instance_settings import InstanceSettings
+from imperator.kernel.credentials import gid_of, uid_of
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """One vassal, as far as it is known."""
+
+    settings: InstanceSettings
+    configuration: Configuration
+    directory: str
+    """Where it is started."""
+    environ: Mapping[str, str]
+    starter: Person
+    """As whom it is started."""
+    unsure: frozenset[str]
+    """Options whose values are not known for certain."""
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """It has another root directory, or mounts of its own: its paths mean nothing here."""
+        return (
+            self.settings.chroot is not None
+            or bool({"fs", "mount"} & set(self.settings.unshare))
+            or any(given.key in ("pivot-root", "pivot_root", "unshare2", "jailed") for given in self.configuration)
+        )
+
+    @property
+    def may_change(self) -> bool:
+        """A hook may make what is not there yet."""
+        settings = self.settings
+        return any(
+            (
+                settings.hook_asap,
+                settings.hook_pre_jail,
+                settings.hook_in_jail,
+                settings.hook_post_jail,
+                settings.hook_as_root,
+                settings.hook_as_user,
+            )
+        )
+
+    @property
+    def base(self) -> str:
+        """The working directory once ``chdir`` has acted."""
+        return os.path.join(self.directory, self.settings.chdir or "")
+
+    @property
+    def runner(self) -> Person:
+        """As whom it runs, once it has dropped its rights."""
+        starter = self.starter
+        if starter.uid != 0:
+            return starter
+        try:
+            uid = 0 if self.settings.uid is None else uid_of(self.settings.uid)
+            gid = self._gid(uid) if self.settings.gid is None else gid_of(self.settings.gid)
+        except LookupError:  # told of as such
+            return starter
+        return Person(uid, gid, initgroups=True) if uid else starter
+
+    def _gid(self, uid: int) -> int:
+        try:
+            return pwd.getpwuid(uid).pw_gid
+        except KeyError:
+            return self.starter.gid
+
+    def where(self, *keys: str) -> str:
+        """The place of the last of these options that has a value."""
+        for given in reversed(self.configuration.given):
+            if given.key in keys and not given.placeholder:
+                return given.where
+        return "command line"

@@ -1,0 +1,74 @@
+"""From the settings to the one application that an engine serves: Python around it, hooks, mounts, static files.
+
+In the original's order: environment, directory, path, virtual environment, ``import``, the applications, static files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from imperator.config.given import Configuration
+from imperator.config.instance_settings import InstanceSettings
+from imperator.instance.application import (
+    FAILED_APPLICATION,
+    Application,
+    asked_for,
+    import_beforehand,
+    load_all,
+    no_application,
+)
+from imperator.instance.blame import CannotLoad
+from imperator.instance.environment_python import enter, set_arguments, set_path
+from imperator.instance.mounts import combine
+from imperator.instance.phases import Phases
+from imperator.instance.static_files import with_static
+
+Say = Callable[[str], None]
+
+
+class NoApplication(Exception):
+    """``need-app``, and there is none; ``code`` is the exit code that says so."""
+
+    code = FAILED_APPLICATION
+
+
+def prepare_python(settings: InstanceSettings, configuration: Configuration) -> None:
+    """Everything before an application can be imported. Raises CannotLoad and ConfigurationError."""
+    set_path(settings.pythonpath)
+    if settings.home is not None:
+        given = next(g for g in reversed(configuration.given) if g.key in ("home", "virtualenv", "venv", "pyhome"))
+        enter(settings.home, given.where, given.key)
+    set_arguments()
+
+
+def load_application(settings: InstanceSettings, configuration: Configuration, phases: Phases, say: Say) -> Application:
+    """The application to serve. Where it cannot be loaded that is said, and the one that answers 500 takes its place.
+
+    Raises NoApplication with ``need-app``.
+    """
+    phases.before_application()
+    problems = list(import_beforehand(settings.import_, "import"))
+    loaded = load_all(asked_for(settings, configuration))
+    problems += loaded.problems
+    for problem in problems:
+        say(problem.line)
+        if problem.details:
+            say(problem.details)
+    applications = [
+        with_static(application, settings.static_map, settings.check_static) for application in loaded.applications
+    ]
+    if not applications:
+        if settings.need_app:
+            raise NoApplication("need-app: there is no application")
+        say("there is no application: every request is answered with 500 until its file is mended and reloaded")
+        empty = Application(no_application, "wsgi", "", "there is none", "no application")
+        applications = [with_static(empty, settings.static_map, settings.check_static)]
+    try:
+        application = combine(applications, settings.manage_script_name)
+    except CannotLoad as error:
+        say(error.line)
+        raise NoApplication("the applications cannot be served together") from error
+    phases.after_application()
+    say(f"{application.name}: {application.interface}: {application.reason}")
+    return replace(application)

@@ -1,0 +1,245 @@
+"""An instance, from its configuration to its end: what happens in which order.
+
+1. The settings, and which engine serves them (:mod:`.choice`).
+2. Where that is the real uWSGI: become it. It does all the rest by itself.
+3. The phases up to the application (:mod:`.phases`); a binary patch ends here, as another program.
+4. The application, its worker or workers, and the master that watches over them.
+5. The end; after a reload this same program again, with the same sockets.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from imperator.config.errors import ConfigurationError
+from imperator.config.given import Configuration
+from imperator.config.instance_loader import instance_settings
+from imperator.config.instance_settings import InstanceSettings
+from imperator.config.language import load
+from imperator.instance.application import Application
+from imperator.instance.blame import CannotLoad
+from imperator.instance.choice import Choice, choose, installed
+from imperator.instance.keeper import Keeper
+from imperator.instance.link import Link, Unlinked, link_from
+from imperator.instance.listening import Listening
+from imperator.instance.loading import NoApplication, load_application, prepare_python
+from imperator.instance.master import HEARD, Ending, Master
+from imperator.instance.patch import become_ourselves
+from imperator.instance.phases import Phases
+from imperator.instance.traces import name_process
+from imperator.instance.voice import Voice
+
+_DONE = "it has done what one worker may (max-requests, max-worker-lifetime)"
+FAILED = 1
+"""The exit code of an instance that cannot start."""
+
+
+def run(configuration: Configuration, argv: Sequence[str], directory: str) -> int:
+    """Be an instance until the end; returns the exit code. Raises ConfigurationError before anything has begun."""
+    say = Voice(os.environ)
+    settings = instance_settings(configuration, directory)
+    for note in settings.notes:
+        say(f"{note.where}: {note.text}")
+    choice = choose(settings, installed())
+    say(f"engine {choice.engine}: {choice.reason}")
+    if choice.engine == "uwsgi":
+        from imperator.instance.uwsgi_engine import become_uwsgi
+
+        become_uwsgi(configuration, settings, argv, os.environ)
+    instance = Instance(configuration, settings, choice, argv, directory, say)
+    try:
+        return instance.live()
+    except (ConfigurationError, CannotLoad) as error:
+        say(str(error) if isinstance(error, ConfigurationError) else error.line)
+        if isinstance(error, CannotLoad) and error.details:
+            say(error.details)
+        return FAILED
+
+
+class Instance:
+    """One instance that serves by itself."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        settings: InstanceSettings,
+        choice: Choice,
+        argv: Sequence[str],
+        directory: str,
+        say: Voice,
+    ) -> None:
+        self._configuration = configuration
+        self._settings = settings
+        self._choice = choice
+        self._argv = argv
+        self._directory = directory
+        self._say = say
+        self._command = [sys.executable, *sys.orig_argv[1:]]
+        """This very program, as it was started; the virtual environment that is entered has another interpreter."""
+        self._start = os.open(".", os.O_PATH | os.O_CLOEXEC)
+        self._phases = Phases(settings, argv, os.environ, say)
+        self._link: Unlinked = link_from(os.environ)
+
+    def live(self) -> int:
+        """From the phases to the end; returns the exit code."""
+        listening = self._phases.prepare()
+        if self._choice.engine == "gunicorn":
+            return self._live_in_gunicorn(listening)
+        keeper = Keeper()
+        master = Master(self._settings, keeper, self._link, self._phases.traces, self._check, self._say)
+        master.hear()
+        try:
+            if self._choice.engine == "daemons":
+                self._keep_daemons(master)
+            elif self._needs_master():
+                self._serve_with_workers(master, listening)
+            else:
+                self._serve_alone(master, listening)
+        except NoApplication as error:
+            self._say(str(error))
+            self._phases.at_exit()
+            return error.code
+        return self._end(master, listening)
+
+    def _needs_master(self) -> bool:
+        settings = self._settings
+        return settings.processes > 1 or settings.cheap
+
+    def _check(self) -> None:
+        """Whether what is in the files now can be read at all. Raises ConfigurationError."""
+        instance_settings(load(self._argv, os.environ, self._directory), self._directory)
+
+    # -- the three ways to live
+
+    def _keep_daemons(self, master: Master) -> None:
+        """No application: the daemons are all there is."""
+        self._link.ready()
+        master.begin()
+        self._link.accepting()
+        self._link.loyal()
+        self._phases.accepting(first_time=True)
+        master.keeper.run()
+
+    def _serve_alone(self, master: Master, listening: Sequence[Listening]) -> None:
+        """One process: the main thread serves, the keeper's thread does the rest."""
+        from imperator.instance.worker import Worker
+
+        application = self._load()
+        worker = Worker(application, self._settings, listening, 1, master.keeper, self._link, self._say)
+        worker.on_limit = lambda: master.end(
+            Ending.RELOAD, "it has done what one worker may (max-requests or lifetime)"
+        )
+        worker.on_harakiri = lambda: self._begin_anew(listening)
+        if self._settings.die_on_idle:
+            worker.on_idle = lambda: self._die_of_idleness(master)
+        master.crew = worker
+        self._link.ready()
+        master.begin()
+        master.keeper.start()
+        if not worker.serve(lambda: self._phases.accepting(first_time=not self._phases.is_reload)):
+            self._say("the mercy is over: what is still being answered is cut off")
+        master.keeper.soon(master.crew_is_over)
+        master.keeper.join()
+
+    def _serve_with_workers(self, master: Master, listening: Sequence[Listening]) -> None:
+        """Several: this process is the master, and serves nothing."""
+        import gc
+
+        from imperator.instance.workers import Workers
+
+        settings = self._settings
+        lazy = settings.lazy_apps or settings.cheap
+        application = None if lazy else self._load()
+        first_time = not self._phases.is_reload
+
+        def work(number: int, link: Link) -> int:
+            from imperator.instance.worker import Worker
+
+            keeper = Keeper()
+            below = Master(settings.of_worker(), keeper, link, self._phases.traces, self._check, lambda _: None)
+            below.hear()
+            name_process(settings, f"worker {number}")
+            try:
+                served = application or self._load()
+            except NoApplication as error:
+                self._say(str(error))
+                return error.code
+            worker = Worker(served, settings, listening, number, keeper, link, self._say)
+
+            def replaced() -> None:
+                link.ready()  # to the master: start another one at once
+                below.end(Ending.STOP, f"worker {number}: {_DONE}")
+
+            worker.on_limit = replaced
+            worker.on_harakiri = lambda: os._exit(1)
+            worker.on_idle = link.asleep
+            below.crew = worker
+            below.begin()
+            keeper.start()
+            worker.serve(lambda: self._phases.accepting(first_time=first_time))
+            return 0
+
+        workers = Workers(settings.processes, work, master.keeper, master.children, self._say)
+        workers.on_accepting = _once(self._link.accepting)
+        workers.on_loyal = _once(self._link.loyal)
+        workers.on_heartbeat = self._link.heartbeat
+        workers.on_over = master.crew_is_over
+        workers.on_hopeless = lambda code: master.end(Ending.STOP, "a worker has no application", code)
+        workers.on_idle = workers.send_to_sleep
+        if settings.die_on_idle:
+            workers.on_idle = lambda: self._die_of_idleness(master)
+        master.crew = workers
+        master.chain_reload = workers.replace_one_by_one
+        gc.collect()
+        gc.freeze()  # what is shared with the workers stays shared
+        self._link.ready()
+        master.begin()
+        if settings.cheap:
+            workers.start_at_first_request([one.socket.fileno() for one in listening])
+            self._link.accepting()
+        else:
+            workers.start()
+        master.keeper.run()
+
+    def _load(self) -> Application:
+        prepare_python(self._settings, self._configuration)
+        return load_application(self._settings, self._configuration, self._phases, self._say)
+
+    def _die_of_idleness(self, master: Master) -> None:
+        self._link.asleep()
+        master.end(Ending.STOP, f"no request for {self._settings.idle} s, and die-on-idle")
+
+    def _live_in_gunicorn(self, listening: Sequence[Listening]) -> int:
+        raise ConfigurationError("engine = gunicorn", "not yet")
+
+    # -- the end
+
+    def _end(self, master: Master, listening: Sequence[Listening]) -> int:
+        if master.ending is Ending.RELOAD:
+            self._phases.run_exit_hooks()
+            self._begin_anew(listening)
+        self._phases.at_exit()
+        return master.code
+
+    def _begin_anew(self, listening: Sequence[Listening]) -> NoReturn:
+        """This program again, in this very process: what runs in other threads ends, the sockets stay."""
+        os.fchdir(self._start)
+        # Whoever is told to reload or to stop while it starts must not die of it: it hears that when it can.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+        become_ourselves(self._command, listening, os.environ)
+
+
+def _once(callback: Callable[[], None]) -> Callable[[], None]:
+    done = False
+
+    def call() -> None:
+        nonlocal done
+        if not done:
+            done = True
+            callback()
+
+    return call

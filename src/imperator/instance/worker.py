@@ -1,0 +1,153 @@
+"""A worker: one process that serves the application, and what watches over it from inside.
+
+The main thread serves. The keeper's thread sees whether requests still move: it sends heartbeats while they do, kills
+what takes longer than ``harakiri``, and notices when there was nothing to do for ``idle`` seconds.
+
+A worker tells its superior (the Emperor itself, or the master that forked it) how it is, in the bytes of the Emperor
+protocol, whichever of them it is.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from imperator.config.instance_settings import InstanceSettings
+from imperator.instance import loyalty
+from imperator.instance.application import Application
+from imperator.instance.granian_server import Server
+from imperator.instance.granian_worker import Limits
+from imperator.instance.keeper import Keeper
+from imperator.instance.link import Unlinked
+from imperator.instance.listening import Listening
+from imperator.instance.loyalty import Count, Progress
+
+Say = Callable[[str], None]
+
+LOOK = 1.0
+"""Seconds between two looks at how the requests are."""
+_COUNTED: dict[str, Callable[[Any, Progress], Any]] = {
+    "wsgi": loyalty.wsgi,
+    "asgi": loyalty.asgi,
+    "rsgi": loyalty.rsgi,
+}
+
+
+class Worker:
+    """Serves one application. ``number`` counts from 1."""
+
+    def __init__(
+        self,
+        application: Application,
+        settings: InstanceSettings,
+        listening: Sequence[Listening],
+        number: int,
+        keeper: Keeper,
+        superior: Unlinked,
+        say: Say,
+    ) -> None:
+        self.settings = settings
+        self.number = number
+        self._keeper = keeper
+        self._superior = superior
+        self._say = say
+        self.on_limit: Callable[[], None] = lambda: None
+        """It has managed its ``max-requests``, or reached its ``max-worker-lifetime``."""
+        self.on_idle: Callable[[], None] = lambda: None
+        self.on_harakiri: Callable[[], None] = lambda: None
+        """A request takes too long: whoever has to, ends this process."""
+        limit = settings.max_requests
+        if limit:
+            limit += settings.max_requests_delta * (number - 1)
+        self.progress = Progress(
+            self._loyal, limit=limit, on_limit=lambda: keeper.soon(self.on_limit), watch=bool(settings.harakiri)
+        )
+        self.server = Server(
+            _COUNTED[application.interface](application.callable, self.progress),
+            application.interface,
+            [one.socket for one in listening],
+            threads=settings.threads or 1,
+            multiprocess=settings.processes > 1,
+            limits=self._limits(),
+        )
+        self._threads = (settings.threads or 1) if application.interface == "wsgi" else sys.maxsize
+        self._idle_since = time.monotonic()
+        self._seen = Count(0, 0)
+
+    def _limits(self) -> Limits:
+        settings = self.settings
+        timeout = settings.http_timeout or settings.socket_timeout or 30
+        if settings.processes > 1:
+            # What one process has accepted is lost to the others: accept only what can be answered at once.
+            return Limits(
+                backlog=settings.listen,
+                head_timeout=timeout,
+                connections=settings.threads or 1,
+                keep_alive=False,
+            )
+        return Limits(backlog=settings.listen, head_timeout=timeout)
+
+    def serve(self, on_accepting: Callable[[], None]) -> bool:
+        """Serve until :meth:`stop`; says whether every request ended."""
+
+        def accepting() -> None:
+            on_accepting()
+            self._superior.accepting()
+            self._keeper.soon(self._watch)
+
+        return self.server.serve(accepting)
+
+    def stop(self, mercy: float) -> None:
+        """End when the requests that are being answered have ended, or the mercy has."""
+        self.server.stop(mercy)
+
+    def _loyal(self) -> None:
+        self._superior.loyal()
+
+    # -- watching, in the keeper's thread
+
+    def _watch(self) -> None:
+        settings = self.settings
+        if settings.heartbeat:
+            self._superior.heartbeat()
+            self._keeper.every(settings.heartbeat, self._beat)
+        if settings.harakiri:
+            self._keeper.every(LOOK, self._look_for_harakiri)
+        if settings.idle:
+            self._keeper.every(LOOK, self._look_for_idleness)
+        if settings.max_worker_lifetime:
+            self._keeper.after(settings.max_worker_lifetime, lambda: self.on_limit())
+
+    def _beat(self) -> None:
+        """A heartbeat, if requests move: for ASGI if the event loop does."""
+        count = self.progress.count()
+        stuck = count.stuck_since(self._seen, self._threads)
+        self._seen = count
+        if not stuck:
+            self.server.pulse(self._superior.heartbeat)
+
+    def _look_for_harakiri(self) -> None:
+        now = time.monotonic()
+        late = [running for running in self.progress.running() if now - running.since > self.settings.harakiri]
+        for running in late:
+            took = now - running.since
+            self._say(f"harakiri: worker {self.number}: {running.request} has taken {took:.0f} s, which is too long")
+            frame = sys._current_frames().get(running.thread)
+            if self.settings.harakiri_verbose and frame is not None:
+                self._say("".join(traceback.format_stack(frame)).rstrip())
+        if late:
+            self.on_harakiri()
+
+    def _look_for_idleness(self) -> None:
+        count = self.progress.count()
+        if count != self._seen_for_idleness or count.running:
+            self._seen_for_idleness = count
+            self._idle_since = time.monotonic()
+        elif time.monotonic() - self._idle_since >= self.settings.idle:
+            self._idle_since = time.monotonic()
+            self.on_idle()
+
+    _seen_for_idleness = Count(0, 0)

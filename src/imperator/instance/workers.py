@@ -1,0 +1,247 @@
+"""Several worker processes under one master: forked from it, replaced when they end, stopped with it.
+
+Each worker is the master's child and hears from it through a socket pair with the bytes of the Emperor protocol: the
+end of that stream is the end of the master, and a worker never outlives it. A worker that ends at once is started again
+later each time; one that asked to be replaced (``max-requests``) at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+
+from imperator.instance.children import Children, in_words
+from imperator.instance.keeper import Keeper, Timer
+from imperator.instance.link import Link
+from imperator.reign.protocol import FromVassal, ToVassal
+
+LONGEST_DELAY = 30.0
+"""Seconds between two starts of a worker that ends at once."""
+STEADY = 5.0
+"""Seconds after which a worker counts as one that runs."""
+CANNOT_SERVE = 22
+"""The exit code of a worker whose application cannot be loaded, with ``need-app``."""
+
+Say = Callable[[str], None]
+Work = Callable[[int, Link], int]
+"""What a worker does: given its number and its link to the master; returns its exit code."""
+
+
+class _Seat:
+    """The place of one worker, whoever sits in it at the moment."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.pid: int | None = None
+        self.started = 0.0
+        self.failures = 0
+        self.end: socket.socket | None = None
+        """Our end of its socket pair."""
+        self.told = False
+        """It was told to stop, or has asked to be replaced."""
+        self.idle = False
+        self.again: Timer | None = None
+
+
+class Workers:
+    """All workers of one master. Belongs to the keeper's thread, which is the master's main thread."""
+
+    def __init__(self, count: int, work: Work, keeper: Keeper, children: Children, say: Say) -> None:
+        self._seats = [_Seat(number) for number in range(1, count + 1)]
+        self._work = work
+        self._keeper = keeper
+        self._children = children
+        self._say = say
+        self._ending = False
+        self.on_accepting: Callable[[], None] = lambda: None
+        self.on_loyal: Callable[[], None] = lambda: None
+        self.on_heartbeat: Callable[[], None] = lambda: None
+        self.on_over: Callable[[], None] = lambda: None
+        """The last worker has ended after :meth:`stop`."""
+        self.on_hopeless: Callable[[int], None] = lambda code: None
+        """A worker has said that no other one would do better."""
+        self.on_idle: Callable[[], None] = lambda: None
+        """All of them have been idle for a while."""
+        self._doors: list[int] = []
+        """Listening sockets, while nobody serves: the first connection starts the workers."""
+        self._asleep = False
+
+    @property
+    def running(self) -> int:
+        return sum(1 for seat in self._seats if seat.pid is not None)
+
+    @property
+    def pids(self) -> list[int]:
+        return [seat.pid for seat in self._seats if seat.pid is not None]
+
+    def start(self) -> None:
+        """Start all of them."""
+        self._ending = False
+        for seat in self._seats:
+            self._start(seat)
+
+    def _start(self, seat: _Seat) -> None:
+        seat.again = None
+        if self._ending or seat.pid is not None:
+            return
+        ours, theirs = socket.socketpair()
+        seat.started = time.monotonic()
+        seat.told = seat.idle = False
+        pid = os.fork()
+        if pid == 0:
+            self._be_worker(seat.number, ours, theirs)
+        theirs.close()
+        ours.setblocking(False)
+        seat.pid, seat.end = pid, ours
+        self._keeper.watch(ours.fileno(), lambda: self._hear(seat))
+        self._children.watch(pid, lambda code: self._ended(seat, code))
+        self._say(f"worker {seat.number}: pid {pid}")
+
+    def _be_worker(self, number: int, ours: socket.socket, theirs: socket.socket) -> None:
+        """In the child. Does not return."""
+        code = 1
+        try:
+            ours.close()
+            for seat in self._seats:
+                if seat.end is not None:
+                    seat.end.close()
+            code = self._work(number, Link(theirs.detach()))
+        except BaseException:  # noqa: BLE001 (the process ends here: nothing of it may run on in the master's name)
+            import traceback
+
+            self._say(f"worker {number}: {traceback.format_exc()}")
+        finally:
+            os._exit(code)
+
+    # -- what they say
+
+    def _hear(self, seat: _Seat) -> None:
+        if seat.end is None:
+            return
+        try:
+            data = seat.end.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:  # ECONNRESET
+            data = b""
+        if not data:
+            self._keeper.unwatch(seat.end.fileno())
+            return
+        for byte in data:
+            match byte:
+                case FromVassal.ACCEPTING:
+                    self.on_accepting()
+                case FromVassal.LOYAL:
+                    self.on_loyal()
+                case FromVassal.HEARTBEAT:
+                    self.on_heartbeat()
+                case FromVassal.VOLUNTARY_SHUTDOWN:
+                    self._is_idle(seat)
+                case FromVassal.READY:  # it asks to be replaced
+                    seat.told = True
+
+    def _ended(self, seat: _Seat, code: int) -> None:
+        lived = time.monotonic() - seat.started
+        told, seat.pid = seat.told, None
+        if seat.end is not None:
+            self._keeper.unwatch(seat.end.fileno())
+            seat.end.close()
+            seat.end = None
+        if self._ending or self._asleep:
+            if not self.running:
+                self._all_gone()
+            return
+        if code == CANNOT_SERVE:
+            self.on_hopeless(code)
+            return
+        seat.failures = 0 if told or lived >= STEADY else seat.failures + 1
+        delay = 0.0 if seat.failures <= 1 else min(2.0 ** (seat.failures - 2), LONGEST_DELAY)
+        if not told:
+            later = f"; next one in {delay:g} s" if delay else ""
+            self._say(f"worker {seat.number} (pid {seat.pid}) {in_words(code)} after {lived:.1f} s{later}")
+        seat.again = self._keeper.after(delay, lambda: self._start(seat))
+
+    # -- asleep
+
+    def start_at_first_request(self, doors: Sequence[int]) -> None:
+        """Start nobody before somebody connects to one of these listening sockets (``cheap``)."""
+        self._asleep = True
+        self._doors = list(doors)
+        for door in doors:
+            self._keeper.watch(door, self._wake_up)
+
+    def _wake_up(self) -> None:
+        for door in self._doors:
+            self._keeper.unwatch(door)
+        self._asleep = False
+        self._say("somebody connects: starting the workers")
+        self.start()
+
+    def _is_idle(self, seat: _Seat) -> None:
+        seat.idle = True
+        if all(other.idle for other in self._seats if other.pid is not None):
+            for other in self._seats:
+                other.idle = False
+            self.on_idle()
+
+    def send_to_sleep(self) -> None:
+        """End all of them until somebody connects again."""
+        self._say("no requests: ending the workers")
+        self._asleep = True
+        for seat in self._seats:
+            self._tell_to_stop(seat)
+
+    def _all_gone(self) -> None:
+        if self._ending:
+            self.on_over()
+        else:
+            self._say("asleep until somebody connects")
+            self.start_at_first_request(self._doors)
+
+    # -- the end
+
+    def stop(self, mercy: float) -> None:
+        """Tell all of them to end; kill whoever has not after the mercy, a moment later than they do it themselves."""
+        self._ending = True
+        for seat in self._seats:
+            if seat.again is not None:
+                seat.again.cancel()
+            self._tell_to_stop(seat)
+        self._keeper.after(mercy + 1.0, self.kill)
+        if not self.running:
+            self._keeper.soon(self.on_over)
+
+    def _tell_to_stop(self, seat: _Seat) -> None:
+        if seat.end is not None:
+            seat.told = True
+            try:
+                seat.end.send(bytes((ToVassal.STOP_GRACEFULLY,)))
+            except OSError:  # it is at its end already
+                return
+
+    def kill(self) -> None:
+        """End whoever is left."""
+        for seat in self._seats:
+            if seat.pid is not None:
+                os.kill(seat.pid, signal.SIGKILL)
+
+    def replace_one_by_one(self) -> None:
+        """Stop each, the next one when its successor accepts (``touch-chain-reload``)."""
+        waiting = [seat for seat in self._seats if seat.pid is not None]
+        accepting = self.on_accepting
+
+        def next_one() -> None:
+            if waiting and not self._ending:
+                self._tell_to_stop(waiting.pop(0))
+            else:
+                self.on_accepting = accepting
+
+        def accepted() -> None:
+            accepting()
+            next_one()
+
+        self.on_accepting = accepted
+        next_one()

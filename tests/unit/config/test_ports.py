@@ -1,0 +1,95 @@
+"""A port for each vassal: always the same one, unless somebody else has it."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+
+import pytest
+
+from imperator.config.ports import COUNT, FIRST, candidates, is_taken, port_for
+
+NAMES = [f"/etc/uwsgi/vassals/app{number}.ini" for number in range(1000)]
+
+
+def settle(names: list[str]) -> dict[str, int]:
+    """Each is started in turn, and listens."""
+    taken: dict[int, str] = {}
+    for name in names:
+        taken[port_for(name, taken.__contains__)] = name
+    return {name: port for port, name in taken.items()}
+
+
+def test_a_thousand_vassals_have_a_thousand_ports() -> None:
+    ports = settle(NAMES)
+    assert len(ports) == 1000
+    assert all(FIRST <= port < FIRST + COUNT for port in ports.values())
+    at_first = [name for name, port in ports.items() if port == next(candidates(name))]
+    assert 900 < len(at_first) < 1000, "some share their first choice: the later one takes its next"
+
+
+def test_they_are_the_same_every_day() -> None:
+    assert settle(NAMES) == settle(NAMES)
+    shuffled = settle(NAMES[::-1])
+    moved = [name for name, port in settle(NAMES).items() if shuffled[name] != port]
+    assert len(moved) < 100, "in another order, only those change that share their first choice"
+
+
+def test_one_that_restarts_alone_finds_its_port_again() -> None:
+    ports = settle(NAMES)
+    for name, port in ports.items():
+        others = {other for other in ports.values() if other != port}
+        again = port_for(name, others.__contains__)
+        assert again == port or again == next(candidates(name)), "the port of before, or the first choice became free"
+
+
+def test_every_port_of_the_range_is_tried() -> None:
+    assert sorted(candidates("x")) == list(range(FIRST, FIRST + COUNT))
+    last = list(candidates("x"))[-1]
+    assert port_for("x", lambda port: port != last) == last
+    with pytest.raises(LookupError):
+        port_for("x", lambda port: True)
+
+
+def listening(family: socket.AddressFamily, address: str) -> socket.socket:
+    """Somebody who listens on a port of the range."""
+    for port in itertools.chain(candidates(f"{address} {family}")):
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.bind((address, port))
+        except OSError:
+            sock.close()
+            continue
+        sock.listen()
+        return sock
+    raise AssertionError("no port is free here")
+
+
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_what_another_process_listens_on_is_taken(family: socket.AddressFamily, address: str) -> None:
+    import os
+
+    if family == socket.AF_INET6 and not os.path.exists("/proc/net/if_inet6"):
+        pytest.skip("there is no IPv6 here")
+    here, there = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        with listening(family, address) as sock:
+            there.send(str(sock.getsockname()[1]).encode())
+            there.recv(1)
+        os._exit(0)
+    port = int(here.recv(10))
+    try:
+        assert is_taken(port)
+    finally:
+        here.send(b".")
+        os.waitpid(child, 0)
+        here.close()
+        there.close()
+    assert not is_taken(port)
+
+
+def test_what_we_listen_on_ourselves_is_ours() -> None:
+    """As after a reload in place, which keeps the socket."""
+    with listening(socket.AF_INET, "127.0.0.1") as sock:
+        assert not is_taken(sock.getsockname()[1])

@@ -1,0 +1,1 @@
+"""A vassal from the inside."""
