@@ -39,7 +39,6 @@ _NOT_OPTIONS = frozenset(
         "UWSGI_EMPEROR_PROXY",
         "UWSGI_JAIL_PID",
         "UWSGI_ORIGINAL_PROC_NAME",
-        "UWSGI_BINARY_PATH",
     }
 )
 _PLACEHOLDERS = frozenset({"set-placeholder", "set-ph"})
