@@ -212,7 +212,7 @@ async def _announce(
         allegiance.reigning()
     vassals = len(emperor.reign.vassals)
     needed = vassals * FDS_PER_VASSAL + 100
-    emperor.say(Severity.NOTICE, "ready", f"every source was read: {vassals} vassals")
+    emperor.say(Severity.NOTICE, "ready", f"every source was read; vassals: {vassals}")
     if needed > outfit.raised[0]:
         text = (
             f"{vassals} vassals need about {needed} open files and the limit is {outfit.raised[0]}: raise it "

@@ -46,7 +46,7 @@ def listen(loop: asyncio.AbstractEventLoop, emperor: Emperor, sources: Sources, 
 def report(emperor: Emperor) -> None:
     """Every vassal's status to the log, one line each."""
     vassals = emperor.reign.vassals
-    emperor.say(Severity.NOTICE, "status", f"{len(vassals)} vassals")
+    emperor.say(Severity.NOTICE, "status", f"vassals: {len(vassals)}")
     for vassal in vassals.values():
         instance = vassal.instance
         words = [vassal.phase.value]

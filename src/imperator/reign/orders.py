@@ -86,14 +86,14 @@ class Orders:
 
     def _reload_ordered(self, event: ev.ReloadOrdered, now: Seconds) -> None:
         realm = self._realm
-        realm.note(Severity.NOTICE, "reload-all", f"reloading all {len(realm.vassals)} vassals")
+        realm.note(Severity.NOTICE, "reload-all", f"reloading all vassals ({len(realm.vassals)})")
         if not realm.ending:
             for vassal in list(realm.vassals.values()):
                 self._reload(vassal, now, "all vassals are reloaded")
 
     def _amnesty_ordered(self, event: ev.AmnestyOrdered, now: Seconds) -> None:
         realm = self._realm
-        realm.note(Severity.NOTICE, "amnesty", f"emptying the blacklist ({len(realm.blacklist)} vassals)")
+        realm.note(Severity.NOTICE, "amnesty", f"emptying the blacklist (vassals on it: {len(realm.blacklist)})")
         realm.blacklist.clear()
         if realm.ending:
             return
@@ -106,12 +106,12 @@ class Orders:
         realm = self._realm
         if realm.ending:
             left = max(self._ragnarok_at + realm.policy.mercy - now, 0.0)
-            text = f"Ragnarok is under way: {len(realm.vassals)} vassals left, no mercy in {left:.0f} s"
+            text = f"Ragnarok is under way; vassals left: {len(realm.vassals)}; no mercy in {left:.0f} s"
             realm.note(Severity.NOTICE, "ragnarok", text)
             return
         realm.ending = True
         self._ragnarok_at = now
-        text = f"Ragnarok ({event.by}): stopping {len(realm.vassals)} vassals"
+        text = f"Ragnarok ({event.by}): stopping all vassals ({len(realm.vassals)})"
         realm.note(Severity.NOTICE, "ragnarok", text)
         for vassal in list(realm.vassals.values()):
             if vassal.phase is Phase.STOPPING and vassal.instance is not None:
