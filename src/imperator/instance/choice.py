@@ -63,10 +63,10 @@ class NoEngine(ConfigurationError):
         self.refusals = tuple(refusals)
 
 
-def choose(settings: InstanceSettings, installed: Installed, *, stdin_listens: bool = False) -> Choice:
+def choose(settings: InstanceSettings, installed: Installed, *, unasked: Sequence[str] = ()) -> Choice:
     """The engine for an instance. Raises :class:`NoEngine`.
 
-    ``stdin_listens``: it was started on demand, with a listening socket as fd 0.
+    ``unasked``: it was started with listening sockets that no option asks for (on demand: fd 0), and where they are.
     """
     patch = settings.privileged_binary_patch or settings.unprivileged_binary_patch
     if settings.engine == "binary" and patch is None:
@@ -76,7 +76,7 @@ def choose(settings: InstanceSettings, installed: Installed, *, stdin_listens: b
     if patch is not None and settings.engine in ("auto", "binary"):
         return Choice("binary", f"{patch.option} = {patch.program} ({patch.where})")
 
-    wants = _Wants(settings, installed, stdin_listens)
+    wants = _Wants(settings, installed, unasked)
     if settings.engine in ("granian", "uwsgi", "gunicorn"):
         return wants.named(settings.engine)
     if settings.uwsgi_only or wants.protocols:
@@ -99,7 +99,7 @@ def choose(settings: InstanceSettings, installed: Installed, *, stdin_listens: b
 class _Wants:
     """What an instance asks of an engine."""
 
-    def __init__(self, settings: InstanceSettings, there: Installed, stdin_listens: bool) -> None:
+    def __init__(self, settings: InstanceSettings, there: Installed, unasked: Sequence[str]) -> None:
         self._settings = settings
         self._there = there
         self._is_there: dict[Engine, bool] = {
@@ -110,12 +110,12 @@ class _Wants:
         self._sockets = [
             (f"{asked.option} = {asked.address}", asked.where, asked.protocol) for asked in settings.sockets
         ]
-        if stdin_listens:
+        for where in unasked:
             protocol = settings.protocol or "uwsgi"
             spoken: Literal["uwsgi", "http", "raw"] = (
                 "http" if protocol == "http" else "raw" if protocol == "raw" else "uwsgi"
             )
-            self._sockets.append(("the on-demand socket", "fd 0", spoken))
+            self._sockets.append(("the inherited socket", where, spoken))
 
     @property
     def protocols(self) -> frozenset[str]:
@@ -221,11 +221,3 @@ class _Wants:
         if {"uwsgi", "http"} <= spoken:
             what, where, _ = next(socket for socket in self._sockets if socket[2] == "uwsgi")
             yield Refusal(where, what, "speaks another protocol than the other sockets, and gunicorn speaks one on all")
-        for daemon in settings.daemons:
-            yield Refusal(daemon.where, f"{daemon.option} = {daemon.command}", "is not watched over by gunicorn")
-        for job in settings.cron:
-            yield Refusal(job.where, f"cron = … {job.command}", "is not run by gunicorn")
-        if settings.cheap:
-            yield Refusal("", "cheap", "is not possible with gunicorn")
-        if settings.idle:
-            yield Refusal("", f"idle = {settings.idle}", "is not possible with gunicorn")

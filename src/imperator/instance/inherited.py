@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Final, cast, get_args
 
@@ -55,6 +55,21 @@ def take_inherited(
     for listening in taken:
         say(f"{described(listening.asked)}: listening on the inherited socket {name_of(listening.socket)}")
     return tuple(taken)
+
+
+def unasked_sockets(settings: InstanceSettings, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Where listening sockets come from that no option asks for, one for each: nothing is taken over yet."""
+    count = environment.get("LISTEN_FDS", "")
+    told = environment.get("LISTEN_PID") == str(os.getpid()) and count.isdecimal()
+    fds = range(FIRST_LISTEN_FD, FIRST_LISTEN_FD + int(count)) if told else range(1)
+    found = []
+    for fd in fds:
+        if (sock := _listener(fd)) is not None:
+            one = _Inherited(sock, "LISTEN_FDS" if told else "fd 0")
+            if not any(_with_address(asked, [one]) for asked in settings.sockets):
+                found.append(one.source)
+            sock.detach()
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

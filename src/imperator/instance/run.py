@@ -23,6 +23,7 @@ from imperator.config.language import load
 from imperator.instance.application import Application
 from imperator.instance.blame import CannotLoad
 from imperator.instance.choice import Choice, choose, installed
+from imperator.instance.inherited import unasked_sockets
 from imperator.instance.keeper import Keeper
 from imperator.instance.link import Link, Unlinked, link_from
 from imperator.instance.listening import Listening
@@ -44,7 +45,7 @@ def run(configuration: Configuration, argv: Sequence[str], directory: str) -> in
     settings = instance_settings(configuration, directory)
     for note in settings.notes:
         say(f"{note.where}: {note.text}")
-    choice = choose(settings, installed())
+    choice = choose(settings, installed(), unasked=unasked_sockets(settings, os.environ))
     say(f"engine {choice.engine}: {choice.reason}")
     if choice.engine == "uwsgi":
         from imperator.instance.uwsgi_engine import become_uwsgi
@@ -83,12 +84,12 @@ class Instance:
         self._start = os.open(".", os.O_PATH | os.O_CLOEXEC)
         self._phases = Phases(settings, argv, os.environ, say)
         self._link: Unlinked = link_from(os.environ)
+        self._cut_off = False
+        """Requests are still being answered, in threads that nobody waits for."""
 
     def live(self) -> int:
         """From the phases to the end; returns the exit code."""
         listening = self._phases.prepare()
-        if self._choice.engine == "gunicorn":
-            return self._live_in_gunicorn(listening)
         keeper = Keeper()
         master = Master(self._settings, keeper, self._link, self._phases.traces, self._check, self._say)
         master.hear()
@@ -129,7 +130,9 @@ class Instance:
         from imperator.instance.worker import Worker
 
         application = self._load()
-        worker = Worker(application, self._settings, listening, 1, master.keeper, self._link, self._say)
+        worker = Worker(
+            application, self._settings, listening, 1, master.keeper, self._link, self._say, self._choice.engine
+        )
         worker.on_limit = lambda: master.end(
             Ending.RELOAD, "it has done what one worker may (max-requests or lifetime)"
         )
@@ -142,6 +145,7 @@ class Instance:
         master.keeper.start()
         if not worker.serve(lambda: self._phases.accepting(first_time=not self._phases.is_reload)):
             self._say("the mercy is over: what is still being answered is cut off")
+            self._cut_off = True
         master.keeper.soon(master.crew_is_over)
         master.keeper.join()
 
@@ -168,7 +172,7 @@ class Instance:
             except NoApplication as error:
                 self._say(str(error))
                 return error.code
-            worker = Worker(served, settings, listening, number, keeper, link, self._say)
+            worker = Worker(served, settings, listening, number, keeper, link, self._say, self._choice.engine)
 
             def replaced() -> None:
                 link.ready()  # to the master: start another one at once
@@ -207,14 +211,16 @@ class Instance:
 
     def _load(self) -> Application:
         prepare_python(self._settings, self._configuration)
-        return load_application(self._settings, self._configuration, self._phases, self._say)
+        application = load_application(self._settings, self._configuration, self._phases, self._say)
+        if self._choice.engine == "gunicorn" and application.interface == "rsgi":
+            raise NoApplication(
+                f"{application.where}: {application.name} is RSGI: that is granian's (engine = granian)"
+            )
+        return application
 
     def _die_of_idleness(self, master: Master) -> None:
         self._link.asleep()
         master.end(Ending.STOP, f"no request for {self._settings.idle} s, and die-on-idle")
-
-    def _live_in_gunicorn(self, listening: Sequence[Listening]) -> int:
-        raise ConfigurationError("engine = gunicorn", "not yet")
 
     # -- the end
 
@@ -223,6 +229,10 @@ class Instance:
             self._phases.run_exit_hooks()
             self._begin_anew(listening)
         self._phases.at_exit()
+        if self._cut_off:  # the interpreter's own end would wait for the threads
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(master.code)
         return master.code
 
     def _begin_anew(self, listening: Sequence[Listening]) -> NoReturn:

@@ -13,9 +13,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from imperator.config.instance_settings import InstanceSettings
+from imperator.config.instance_settings import InstanceSettings, Interface
 from imperator.instance import loyalty
 from imperator.instance.application import Application
 from imperator.instance.granian_server import Server
@@ -36,6 +36,20 @@ _COUNTED: dict[str, Callable[[Any, Progress], Any]] = {
 }
 
 
+class Serves(Protocol):
+    """An engine in this process."""
+
+    def serve(self, on_accepting: Callable[[], None] | None = None) -> bool:
+        """Until it is stopped; says whether every request ended."""
+        ...
+
+    def stop(self, mercy: float | None = None) -> None: ...
+
+    def pulse(self, answer: Callable[[], None]) -> None:
+        """Have it called by whatever must not be blocked."""
+        ...
+
+
 class Worker:
     """Serves one application. ``number`` counts from 1."""
 
@@ -48,6 +62,7 @@ class Worker:
         keeper: Keeper,
         superior: Unlinked,
         say: Say,
+        engine: str = "granian",
     ) -> None:
         self.settings = settings
         self.number = number
@@ -65,17 +80,32 @@ class Worker:
         self.progress = Progress(
             self._loyal, limit=limit, on_limit=lambda: keeper.soon(self.on_limit), watch=bool(settings.harakiri)
         )
-        self.server = Server(
-            _COUNTED[application.interface](application.callable, self.progress),
-            application.interface,
-            [one.socket for one in listening],
-            threads=settings.threads or 1,
-            multiprocess=settings.processes > 1,
-            limits=self._limits(),
-        )
+        counted = _COUNTED[application.interface](application.callable, self.progress)
+        self.server = self._server(engine, counted, application.interface, listening)
         self._threads = (settings.threads or 1) if application.interface == "wsgi" else sys.maxsize
         self._idle_since = time.monotonic()
         self._seen = Count(0, 0)
+
+    def _server(self, engine: str, callable: Any, interface: Interface, listening: Sequence[Listening]) -> Serves:
+        settings, limits = self.settings, self._limits()
+        sockets = [one.socket for one in listening]
+        threads, several = settings.threads or 1, settings.processes > 1
+        if engine == "gunicorn":
+            from imperator.instance.gunicorn_server import GunicornServer
+
+            assert interface != "rsgi"  # refused when it was loaded
+            speaks_uwsgi = any(one.asked.protocol == "uwsgi" for one in listening)
+            return GunicornServer(
+                callable,
+                interface,
+                sockets,
+                self._say,
+                protocol="uwsgi" if speaks_uwsgi else "http",
+                threads=threads,
+                multiprocess=several,
+                limits=limits,
+            )
+        return Server(callable, interface, sockets, threads=threads, multiprocess=several, limits=limits)
 
     def _limits(self) -> Limits:
         settings = self.settings
