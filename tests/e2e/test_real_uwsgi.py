@@ -1,9 +1,10 @@
-"""The real uwsgi as vassal, without a word about which program it is."""
+"""The real uwsgi as vassal: ``binary-path = …/uwsgi``."""
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +14,8 @@ import pytest
 
 from .conftest import Reign
 from .stage import PATIENCE
+
+UWSGI = Path(sys.executable).with_name("uwsgi")
 
 APP = """
 def application(environ, start_response):
@@ -59,7 +62,7 @@ def write_vassal(vassals: Path, port: int, more: str = "") -> Path:
 
 def test_a_site_from_its_first_answer_to_its_last(reign: Reign, vassals: Path, port: int) -> None:
     write_app(vassals.parent, "one")
-    empire = reign(binary=None)
+    empire = reign(binary=UWSGI)
     file = write_vassal(vassals, port)
     expect_answer(port, "one")
     before = empire.expect_state("site.ini", ready=1, accepting=1, loyal=1)
@@ -76,17 +79,10 @@ def test_a_site_from_its_first_answer_to_its_last(reign: Reign, vassals: Path, p
     assert not Path(f"/proc/{after['pid']}").exists()
 
 
-def test_path_does_not_matter(reign: Reign, vassals: Path, port: int) -> None:
-    write_app(vassals.parent, "found")
-    write_vassal(vassals, port)
-    reign(binary=None, environment={"PATH": "/nonexistent"})
-    expect_answer(port, "found")
-
-
 def test_a_site_that_dies_is_back(reign: Reign, vassals: Path, port: int) -> None:
     write_app(vassals.parent, "alive")
     write_vassal(vassals, port)
-    empire = reign(binary=None)
+    empire = reign(binary=UWSGI)
     expect_answer(port, "alive")
     pid = empire.expect_state("site.ini", loyal=1)["pid"]
     os.kill(pid, 9)
@@ -98,7 +94,7 @@ def test_a_site_that_dies_is_back(reign: Reign, vassals: Path, port: int) -> Non
 def test_a_file_with_a_mistake_says_so_and_harms_nobody(reign: Reign, vassals: Path, port: int) -> None:
     write_app(vassals.parent, "good")
     write_vassal(vassals, port)
-    empire = reign(binary=None)
+    empire = reign(binary=UWSGI)
     (vassals / "bad.ini").write_text("[uwsgi]\nhttp-socket = 999.0.0.1:nonsense\nstrict = true\nno-such-option = 1\n")
     empire.expect("bad.ini.*no-such-option")
     assert empire.vassal("bad.ini")["state"] in ("waiting", "queued", "spawning", "running")
@@ -110,7 +106,7 @@ def test_its_environment_and_variables_reach_it(reign: Reign, vassals: Path, por
     (vassals / "site.ini").write_text("[uwsgi]\nhttp-socket = %(address)\n")
     reign(
         *["--vassal-set", f"address=127.0.0.1:{port}"],
-        binary=None,
+        binary=UWSGI,
         environment={"UWSGI_VASSAL_WSGI_FILE": f"{vassals.parent}/app.py"},
     )
     expect_answer(port, "from the environment")

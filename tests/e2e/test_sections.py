@@ -293,7 +293,7 @@ def test_the_real_uwsgi_reads_its_section(reign: Reign, vassals: Path, open_path
             file.write(
                 f"[app{number}]\nhttp-socket = {open_path}/{number}.sock\nwsgi-file = app.py\nsay = it is {number}\n"
             )
-    empire = reign(binary=None).ready()
+    empire = reign(binary=UWSGI).ready()
     for number in (1, 2):
         empire.expect_state(f"x.ini:app{number}", accepting=1)
         with socket.socket(socket.AF_UNIX) as client:

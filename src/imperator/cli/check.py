@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--emperor-tyrant", "--tyrant", action="store_true", help="vassals run as the owners of their files"
     )
-    parser.add_argument("--binary-path", metavar="PROGRAM", help="the program to run vassals with (default: our uwsgi)")
+    parser.add_argument("--binary-path", metavar="PROGRAM", help="the program to run vassals with (default: imperator)")
     return parser
 
 
@@ -131,17 +131,17 @@ def _emperor_file(text: str, report: Report) -> EmperorSettings | None:
 
 
 def _look(settings: EmperorSettings, places: list[Place], report: Report) -> None:
-    from imperator.court.binary import NoBinary, beside_interpreter
+    from imperator.court.binary import NoBinary, ourselves
     from imperator.court.charter import livery_of
 
     binary = settings.emperor_wrapper or settings.binary_path
     own_python = binary is None
     if binary is None:
         try:
-            binary = beside_interpreter().path
+            binary = ourselves().path
         except NoBinary as error:
             report.general.append(Finding("error", "imperator", str(error)))
-            binary = "uwsgi"
+            binary = "imperator"
     elif shutil.which(binary) is None:
         text = "is not there" if not os.path.exists(binary) else "may not be executed"
         report.general.append(Finding("error", binary, f"{text}: no vassal would start"))

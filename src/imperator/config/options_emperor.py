@@ -90,7 +90,7 @@ EMPEROR_OPTIONS: tuple[Option, ...] = (
         _START,
         "binary-path",
         "string",
-        "the program that vassals are, instead of the uwsgi that is installed beside Imperator",
+        "the program that vassals are, instead of Imperator itself (the command beside its own interpreter)",
         "PROGRAM",
     ),
     _option(_START, "emperor-wrapper", "string", "start vassals as this program instead of the binary", "PROGRAM"),

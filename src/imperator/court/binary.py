@@ -1,17 +1,23 @@
-"""Which program a vassal is, when nobody says otherwise: the uwsgi that came with us, never what PATH happens to hold.
+"""Which program a vassal is: Imperator itself, when nobody says otherwise. Never what PATH happens to hold.
 
-The wheel of pyuwsgi installs a small Python script called ``uwsgi`` beside the interpreter. Such a uwsgi believes that
-its binary is the interpreter, resolved through every symlink, so after a reload it would come up without its virtual
-environment: the path to execute has to be told to it (``UWSGI_BINARY_PATH``).
+Where ``binary-path`` names the uwsgi that the wheel of pyuwsgi installed, there is more to know. That uwsgi is a small
+Python script, and believes that its binary is the interpreter, resolved through every symlink; so after a reload it
+would come up without its virtual environment. The path to execute has to be told to it (``UWSGI_BINARY_PATH``).
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_INTERPRETER: Final = re.compile(rb"#!(?:/bin/sh\n'''exec' \"?)?(/[^\"\n]*?python[\d.]*)")
+"""The first line of a script that pip made, or the first two, where the path is too long or has a blank."""
 
 
 class NoBinary(Exception):
@@ -26,16 +32,57 @@ class Binary:
     reload_path: str | None = None
 
 
+def binary_of(path: str | None) -> Binary:
+    """What ``binary-path`` names; Imperator's own command if there is none. Raises :class:`NoBinary`."""
+    if path is None:
+        return ourselves()
+    found = shutil.which(path) if os.sep not in path else path
+    return Binary(path, None if found is None else _interpreter_of_wheel(found))
+
+
+def ourselves() -> Binary:
+    """Imperator's own command, as pip installed it for this interpreter. Raises :class:`NoBinary`."""
+    places = _beside_interpreter()
+    if os.path.isabs(sys.argv[0]):
+        places.append(Path(sys.argv[0]).parent)  # pip install --user: its commands are far from the interpreter
+    for place in places:
+        candidate = place / "imperator"
+        if os.access(candidate, os.X_OK) and candidate.is_file():
+            return Binary(str(candidate))
+    raise NoBinary(
+        f"no command imperator in {_either(places)}: install Imperator with '{sys.executable} -m pip', or name another "
+        "program for vassals with --binary-path"
+    )
+
+
 def beside_interpreter() -> Binary:
-    """The uwsgi that pip installed with us. Raises :class:`NoBinary`."""
-    places = dict.fromkeys((Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))))
+    """The real uwsgi that pip installed with us. Raises :class:`NoBinary`."""
+    places = _beside_interpreter()
     for place in places:
         candidate = place / "uwsgi"
         if os.access(candidate, os.X_OK):
-            is_script = candidate.read_bytes()[:2] == b"#!"
-            return Binary(str(candidate), sys.executable if is_script else None)
-    looked = " or ".join(str(place) for place in places)
+            return binary_of(str(candidate))
     raise NoBinary(
-        f"no uwsgi in {looked}: install it with '{sys.executable} -m pip install pyuwsgi', or name another program "
-        "with --binary-path"
+        f"no uwsgi in {_either(places)}: install it with '{sys.executable} -m pip install pyuwsgi', or name another "
+        "program with --binary-path"
     )
+
+
+def _beside_interpreter() -> list[Path]:
+    """Where pip puts the commands of this interpreter."""
+    return list(dict.fromkeys((Path(sys.executable).parent, Path(sysconfig.get_path("scripts")))))
+
+
+def _either(places: list[Path]) -> str:
+    return " or ".join(map(str, places))
+
+
+def _interpreter_of_wheel(path: str) -> str | None:
+    """The interpreter of a ``uwsgi`` that is a script of the pyuwsgi wheel; ``None``: it is no such thing."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except OSError:  # said where it is executed, by whoever may not
+        return None
+    found = _INTERPRETER.match(head)
+    return os.fsdecode(found[1]) if found and b"pyuwsgi" in head else None

@@ -24,7 +24,7 @@ from imperator.config.settings import EmperorSettings, Hook
 from imperator.court import signals
 from imperator.court.addresses import InheritedSockets, OpenedSocket, open_or_take
 from imperator.court.allegiance import Allegiance
-from imperator.court.binary import Binary, beside_interpreter
+from imperator.court.binary import Binary, binary_of
 from imperator.court.charter import livery_of, monitor_options_of, policy_of
 from imperator.court.commands import SOCKET_MODE, CommandSocket
 from imperator.court.emperor import Emperor
@@ -78,7 +78,7 @@ def _prepare(settings: EmperorSettings, journal: Journal, start_directory: str, 
 
 
 def _prepare_outfit(settings: EmperorSettings, journal: Journal, start_directory: str, stack: ExitStack) -> Outfit:
-    binary = Binary(settings.binary_path) if settings.binary_path is not None else beside_interpreter()
+    binary = binary_of(settings.binary_path)
     limits = open_files()
     raised = raise_open_files()
     if settings.umask is not None:

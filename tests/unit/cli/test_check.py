@@ -40,7 +40,7 @@ def test_what_would_be_started(vassals: Path, capsys: pytest.CaptureFixture[str]
     assert main([str(vassals)]) == 0
     note, end = lines(capsys)
     assert note.startswith(f"{vassals}/blog.ini: note: would start /")
-    assert note.endswith(f"/uwsgi --ini blog.ini (in {vassals})")
+    assert note.endswith(f"/imperator --ini blog.ini (in {vassals})")
     assert end == "1 of 1 would be started; nothing is wrong"
 
 
@@ -54,7 +54,7 @@ def test_other_files_are_ignored_and_named(vassals: Path, capsys: pytest.Capture
 def test_an_extension_of_ones_own(vassals: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (vassals / "blog.conf").write_text(GOOD)
     assert main([str(vassals), "--emperor-extra-extension", ".conf"]) == 0
-    assert "uwsgi --config blog.conf" in lines(capsys)[0]
+    assert "imperator --config blog.conf" in lines(capsys)[0]
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_a_pattern(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypat
         (tmp_path / app / "uwsgi.ini").write_text(GOOD)
     assert main(["*/uwsgi.ini"]) == 0
     blog, shop, _ = lines(capsys)
-    assert blog.endswith(f"uwsgi --ini blog/uwsgi.ini (in {tmp_path})")
-    assert shop.endswith(f"uwsgi --ini shop/uwsgi.ini (in {tmp_path})")
+    assert blog.endswith(f"imperator --ini blog/uwsgi.ini (in {tmp_path})")
+    assert shop.endswith(f"imperator --ini shop/uwsgi.ini (in {tmp_path})")
     assert main(["*/nothing.ini"]) == 0
     assert lines(capsys)[0] == "*/nothing.ini: warning: matches nothing at the moment"
 
@@ -136,7 +136,7 @@ def test_a_single_file(vassals: Path, capsys: pytest.CaptureFixture[str]) -> Non
     (vassals / "blog.ini").write_text(GOOD)
     (vassals / "broken.ini").write_text("")
     assert main([str(vassals / "blog.ini")]) == 0
-    assert lines(capsys)[0].endswith(f"uwsgi --ini blog.ini (in {vassals})")
+    assert lines(capsys)[0].endswith(f"imperator --ini blog.ini (in {vassals})")
 
 
 def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,7 +176,7 @@ def test_json_lines(vassals: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--json", str(vassals)]) == 1
     blog, empty, readme = (json.loads(line) for line in lines(capsys))
     assert (blog["name"], blog["usable"], blog["problems"]) == ("blog.ini", True, [])
-    assert blog["command"].endswith("uwsgi --ini blog.ini")
+    assert blog["command"].endswith("imperator --ini blog.ini")
     assert empty["problems"] == [{"severity": "error", "line": None, "text": "is empty"}]
     assert readme["ignored"] is True
 
