@@ -44,6 +44,7 @@ check: $(READY)  ## lint and types only
 	$(PY) -m mypy src tests bench tools
 
 bench: $(READY)  ## measure Imperator and the original side by side
+	@tools/bench_packages.sh
 	$(PY) -m bench $(ARGS)
 
 docs: $(READY)  ## write docs/options.md from the catalogue of options

@@ -1,145 +1,53 @@
-"""``python -m bench [NAME...] [--only original|imperator] [--size N]``: runs both, prints figures and ratios."""
+"""``python -m bench [NAME...] [--only original|imperator]``: runs both, prints figures, ratios and goals."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import platform
-import random
-import shutil
-import signal
-import statistics
-import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.emperors import NAMES, reigning
-from bench.reports import Reports
+from bench import serving
+from bench.emperors import NAMES
+from bench.empires import Empires
+from bench.goals import GOALS, Figures
 
-_SOURCE = Path(__file__).parent / "vassal.c"
-Figures = dict[str, float]
-
-
-def _fill(directory: Path, count: int) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
-    for number in range(count):
-        (directory / f"v{number}.ini").write_text("[uwsgi]\n")
-
-
-def _spread(seconds: list[float]) -> Figures:
-    seconds = sorted(seconds)
-    p99 = seconds[min(len(seconds) - 1, int(len(seconds) * 0.99))]
-    return {"p50 ms": statistics.median(seconds) * 1e3, "p99 ms": p99 * 1e3, "max ms": seconds[-1] * 1e3}
-
-
-class Bench:
-    """One run: a directory of vassals, the tiny vassal, and what is measured with them."""
-
-    def __init__(self, root: Path, size: int) -> None:
-        self.root = root
-        self.size = size
-        self.vassals = root / "vassals"
-        self.vassal = root / "bench-vassal"
-        subprocess.run(["gcc", "-O2", "-static", "-o", str(self.vassal), str(_SOURCE)], check=True)
-        self.reports = Reports(root)
-
-    def cold_start(self, name: str) -> Figures:
-        _fill(self.vassals, self.size)
-        with reigning(name, self.vassals, self.vassal, self.reports.path) as emperor:
-            last = emperor.started
-            for _ in range(self.size):
-                last = self.reports.next("start", timeout=60).at
-            took = last - emperor.started
-        return {"vassals": self.size, "seconds": took, "vassals/s": self.size / took}
-
-    def idle(self, name: str) -> Figures:
-        _fill(self.vassals, self.size)
-        seconds = 30.0 if name == "original" else 300.0  # long enough to hold our safety net
-        with reigning(name, self.vassals, self.vassal, self.reports.path) as emperor:
-            for _ in range(self.size):
-                self.reports.next("start", timeout=60)
-            time.sleep(10)
-            before = emperor.cpu_seconds()
-            time.sleep(seconds)
-            share = (emperor.cpu_seconds() - before) / seconds * 100
-            main, total = emperor.memory()
-        return {"vassals": self.size, "CPU %": share, "MB main": main, "MB all": total}
-
-    def new_file(self, name: str) -> Figures:
-        _fill(self.vassals, 100)
-        waits = []
-        with reigning(name, self.vassals, self.vassal, self.reports.path):
-            for _ in range(100):
-                self.reports.next("start")
-            time.sleep(4)
-            for number in range(12 if name == "original" else 200):
-                time.sleep(random.uniform(0.01, 0.05))
-                file = self.vassals / f"new{number}.ini"
-                file.write_text("[uwsgi]\n")
-                written = time.monotonic()
-                waits.append(self.reports.next("start", file.name).at - written)
-        return _spread(waits)
-
-    def touch_reload(self, name: str) -> Figures:
-        _fill(self.vassals, 100)
-        waits = []
-        with reigning(name, self.vassals, self.vassal, self.reports.path):
-            for _ in range(100):
-                self.reports.next("start")
-            time.sleep(4)
-            for number in range(12 if name == "original" else 100):
-                time.sleep(random.uniform(0.01, 0.05))
-                file = self.vassals / f"v{number}.ini"
-                os.utime(file)
-                touched = time.monotonic()
-                waits.append(self.reports.next("reload", file.name).at - touched)
-        return _spread(waits)
-
-    def kill_respawn(self, name: str) -> Figures:
-        _fill(self.vassals, self.size)
-        waits = []
-        with reigning(name, self.vassals, self.vassal, self.reports.path):
-            pids = {}
-            for _ in range(self.size):
-                report = self.reports.next("start", timeout=60)
-                pids[report.name] = report.pid
-            time.sleep(5)
-            for vassal in random.sample(sorted(pids), min(self.size, 20 if name == "original" else 200)):
-                time.sleep(0.02)
-                killed = time.monotonic()
-                os.kill(pids[vassal], signal.SIGKILL)
-                waits.append(self.reports.next("start", vassal).at - killed)
-        return {"vassals": self.size, **_spread(waits)}
-
-    def fork_bomb(self, name: str) -> Figures:
-        """As kill_respawn, beside one vassal that dies as soon as it is started, and no blacklist to hold it."""
-        _fill(self.vassals, 1000)
-        waits = []
-        with reigning(name, self.vassals, self.vassal, self.reports.path, "--emperor-no-blacklist"):
-            pids = {}
-            for _ in range(1000):
-                report = self.reports.next("start", timeout=60)
-                pids[report.name] = report.pid
-            time.sleep(5)
-            (self.vassals / "bomb.ini").write_text("[uwsgi]\n")
-            self.reports.next("start", "bomb.ini")
-            time.sleep(5)
-            for vassal in random.sample(sorted(pids), 5 if name == "original" else 100):
-                time.sleep(0.05)
-                killed = time.monotonic()
-                os.kill(pids[vassal], signal.SIGKILL)
-                # The original's throttle, which is everybody's, goes up to 180 s.
-                waits.append(self.reports.next("start", vassal, timeout=400).at - killed)
-        return _spread(waits)
+EMPIRES = ("new_file", "touch_reload", "cold_start", "idle", "kill_respawn", "fork_bomb")
+SERVING: dict[str, tuple[Callable[[Path, Sequence[str], int], serving.Results], int]] = {
+    "hello": (serving.hello, 6),
+    "hello_http11": (serving.hello_http11, 6),
+    "behind_nginx": (serving.behind_nginx, 6),
+    "django": (serving.django, 15),
+    "show_config": (serving.show_config, 30),
+}
+"""Of one instance; the number of rounds of each side."""
+BENCHMARKS = (*EMPIRES, *SERVING)
 
 
 def _show(benchmark: str, name: str, figures: Figures) -> None:
     print(f"{benchmark:14} {name:10} " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()), flush=True)
 
 
-BENCHMARKS = ("new_file", "touch_reload", "cold_start", "idle", "kill_respawn", "fork_bomb")
+def _conclude(benchmark: str, results: dict[str, Figures]) -> None:
+    """The ratios, more than 1 being better where less is better, and what that says about the goals."""
+    ours = results.get("imperator")
+    if ours is None:
+        return
+    original = results.get("original")
+    if original is not None:
+        ratios = {}
+        for key in ours:
+            if original[key] and ours[key] and key not in ("vassals", "processes"):
+                more_is_better = key.endswith("/s")
+                ratios[key] = ours[key] / original[key] if more_is_better else original[key] / ours[key]
+        _show(benchmark, "× better", ratios)
+    for goal in GOALS.get(benchmark, ()):
+        verdict = goal.judge(original, ours)
+        if verdict is not None:
+            print(f"{benchmark:14} {'goal':10} {verdict}", flush=True)
 
 
 def main() -> None:
@@ -147,20 +55,26 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--only", choices=NAMES)
     parser.add_argument("--size", type=int, default=2000, help="vassals, for cold_start, idle and kill_respawn")
+    parser.add_argument("--rounds", type=int, help=f"of each side, for {', '.join(SERVING)}")
     arguments = parser.parse_args()
+    names = NAMES if arguments.only is None else (arguments.only,)
     print(f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}, {time.ctime()}")
     with tempfile.TemporaryDirectory(prefix="bench-") as root:
-        bench = Bench(Path(root), arguments.size)
+        empires: Empires | None = None
         for benchmark in arguments.names or BENCHMARKS:
             results: dict[str, Figures] = {}
-            for name in NAMES if arguments.only is None else (arguments.only,):
-                bench.reports.drain()
-                results[name] = getattr(bench, benchmark)(name)
-                _show(benchmark, name, results[name])
-            if len(results) == len(NAMES):
-                original, ours = (results[name] for name in NAMES)
-                ratios = {key: original[key] / ours[key] for key in ours if key != "vassals" and ours[key]}
-                _show(benchmark, "ratio", ratios)
+            if benchmark in SERVING:
+                measure, rounds = SERVING[benchmark]
+                results = measure(Path(root), names, arguments.rounds or rounds)
+                for name in names:
+                    _show(benchmark, name, results[name])
+            else:
+                empires = empires or Empires(Path(root), arguments.size)
+                for name in names:
+                    empires.reports.drain()
+                    results[name] = getattr(empires, benchmark)(name)
+                    _show(benchmark, name, results[name])
+            _conclude(benchmark, results)
 
 
 if __name__ == "__main__":
