@@ -15,6 +15,11 @@ NAMES = ("original", "imperator")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
+def as_installed() -> dict[str, str]:
+    """The environment, where Python keeps its compiled files: an installed package has them from the beginning."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 class Emperor:
     """A running Emperor: its main process and, with ours, the helper processes."""
 
@@ -57,7 +62,7 @@ def reigning(name: str, directory: Path, vassal: Path, report: Path | None, *opt
     else:
         command = [sys.executable, "-m", "imperator"]
     command += ["--emperor", str(directory), "--binary-path", str(vassal), *options]
-    environment = dict(os.environ)
+    environment = as_installed()
     if report is not None:
         environment["BENCH_REPORT"] = str(report)
     with open(directory.parent / f"{name}.log", "ab") as log:

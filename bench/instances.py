@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.emperors import as_installed
+
 _COMMANDS = Path(sys.executable).parent
 COMMANDS = {"original": str(_COMMANDS / "uwsgi"), "imperator": str(_COMMANDS / "imperator")}
 Address = tuple[str, int]
@@ -99,6 +101,7 @@ def living(name: str, file: Path) -> Iterator[Instance]:
         process = subprocess.Popen(
             [COMMANDS[name], *option, str(file)],
             cwd=file.parent,
+            env=as_installed(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

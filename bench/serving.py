@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.emperors import as_installed
 from bench.goals import Figures
 from bench.instances import COMMANDS, free_port, living
 from bench.load import requests_per_second
@@ -126,7 +127,8 @@ def show_config(root: Path, names: Sequence[str], rounds: int) -> Results:
         only_show = ["--no-server"] if name == "original" else []
         command = [COMMANDS[name], "--show-config", *only_show, "--ini", str(file)]
         started = time.monotonic()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        silent = subprocess.DEVNULL
+        subprocess.run(command, check=True, env=as_installed(), stdout=silent, stderr=silent)
         return {"ms": (time.monotonic() - started) * 1e3}
 
     return in_turns(measure, names, rounds)
