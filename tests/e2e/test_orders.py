@@ -118,12 +118,27 @@ def test_the_pid_file_and_the_name(reign: Reign, vassals: Path, open_path: Path)
     assert not pid_file.exists()
 
 
-def test_another_user(as_root: None, reign: Reign, stage: Stage, vassals: Path) -> None:
+def test_another_user(as_root: None, reign: Reign, stage: Stage, vassals: Path, open_path: Path) -> None:
     (vassals / "a.ini").write_text("[uwsgi]\n")
-    reign("--uid", "54321", "--gid", "54321")
+    open_path.chmod(0o1777)
+    socket_file = open_path / "stats.sock"
+    empire = reign("--uid", "54321", "--gid", "54321", "--emperor-stats", socket_file)
     puppet = stage.next("a.ini")
     assert puppet.given["uids"] == puppet.given["gids"] == [54321] * 3
     assert set(puppet.given["groups"]) <= {54321}
+    assert socket_file.stat().st_uid == 54321
+    empire.stop()
+    assert not socket_file.exists()
+
+
+def test_another_user_who_may_not_remove_the_socket(
+    as_root: None, reign: Reign, vassals: Path, open_path: Path
+) -> None:
+    directory = open_path / "root"
+    directory.mkdir(mode=0o755)
+    empire = reign("--uid", "54321", "--gid", "54321", "--emperor-stats", directory / "stats.sock").ready()
+    assert empire.stop() == 0
+    empire.expect("stats.sock is left behind: Permission denied for uid 54321")
 
 
 # -- signals
@@ -175,7 +190,7 @@ def test_the_signals_that_end_it(number: signal.Signals, reign: Reign, stage: St
     empire.send(number)
     assert puppet.expect_byte() == 0
     empire.send(number)
-    empire.expect("Ragnarok.* 1 ")
+    empire.expect("Ragnarok.* vassals left: 1;")
     puppet.exit(0)
     assert empire.process.wait(10) == 0
 

@@ -6,11 +6,12 @@ A socket of systemd's is taken for the option whose address it has, or by its na
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from imperator.kernel.sockets import open_socket, parse_address, remove_socket_file
+from imperator.kernel.sockets import give_away_socket_file, open_socket, parse_address, remove_socket_file
 from imperator.reign.effects import Severity
 from imperator.reign.names import VassalName
 
@@ -24,9 +25,19 @@ class OpenedSocket:
     socket: socket.socket
     address: str | None
 
-    def remove_file(self) -> None:
+    def give_to(self, uid: int | None, gid: int | None) -> None:
+        """The Emperor is about to become another user, who has to be able to remove the file. Raises OSError."""
         if self.address is not None:
+            give_away_socket_file(self.address, -1 if uid is None else uid, -1 if gid is None else gid)
+
+    def remove_file(self, say: Say) -> None:
+        if self.address is None:
+            return
+        try:
             remove_socket_file(self.address)
+        except OSError as error:
+            text = f"the socket {self.address} is left behind: {error.strerror} for uid {os.geteuid()}"
+            say(Severity.WARNING, "socket", text, None)
 
 
 class InheritedSockets:

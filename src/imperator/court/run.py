@@ -99,17 +99,18 @@ def _prepare_outfit(settings: EmperorSettings, journal: Journal, start_directory
     inherited.close_rest(journal.write)
     for opened in (stats, commands):
         if opened is not None:
-            stack.callback(opened.remove_file)
+            stack.callback(opened.remove_file, journal.write)
             stack.callback(opened.socket.close)
     for path in dict.fromkeys(filter(None, (settings.emperor_pidfile, settings.pidfile))):
         _write_pid_file(path, stack)
     if settings.emperor_procname is not None:
         _rename_process(settings.emperor_procname)
     if settings.uid is not None or settings.gid is not None:
-        credentials.drop(
-            None if settings.uid is None else credentials.uid_of(settings.uid),
-            None if settings.gid is None else credentials.gid_of(settings.gid),
-        )
+        uid = None if settings.uid is None else credentials.uid_of(settings.uid)
+        gid = None if settings.gid is None else credentials.gid_of(settings.gid)
+        for opened in filter(None, (stats, commands)):
+            opened.give_to(uid, gid)
+        credentials.drop(uid, gid)
     if settings.emperor_subreaper:
         become_subreaper()
     for entry in settings.env:
