@@ -182,11 +182,20 @@ def test_the_limit_is_raised_and_the_vassals_get_the_old_one(reign: Reign, stage
 # -- vassals that do not listen
 
 
+def stop_process(pid: int) -> None:
+    """SIGSTOP, and wait until it has: of two signals that are both pending, the kernel takes SIGTERM first."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + PATIENCE
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < deadline, "it does not stop"
+        time.sleep(0.001)
+
+
 def test_a_stopped_vassal_does_not_hold_up_the_end(reign: Reign, stage: Stage, vassals: Path) -> None:
     files(vassals, 3)
     empire = reign("--reload-mercy", "1").ready()
     stopped, *_ = stage.next_of("app000.ini", "app001.ini", "app002.ini")
-    os.kill(stopped.pid, signal.SIGSTOP)
+    stop_process(stopped.pid)
     began = time.monotonic()
     assert empire.stop() == 0
     assert 0.9 < time.monotonic() - began < 5
@@ -199,8 +208,8 @@ def test_a_stopped_vassal_whose_file_is_removed_is_killed(reign: Reign, stage: S
     empire = reign("--emperor-curse-tolerance", "1")
     puppet = stage.next("a.ini")
     child = puppet.fork()
-    os.kill(puppet.pid, signal.SIGSTOP)
-    os.kill(child, signal.SIGSTOP)
+    stop_process(puppet.pid)
+    stop_process(child)
     file.unlink()
     empire.expect("a.ini .*kill")
     puppet.expect_gone()
