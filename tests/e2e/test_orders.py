@@ -277,9 +277,15 @@ def test_status_of_nobody() -> None:
 
 
 def test_check_tells_what_is_wrong_before_it_happens(vassals: Path) -> None:
-    (vassals / "good.ini").write_text("[uwsgi]\nwsgi-file = app.py\n")
-    assert run("check", vassals).returncode == 0
+    (vassals / "good.ini").write_text("[uwsgi]\nhttp-socket = 127.0.0.1:0\nwsgi-file = app.py\n")
+    before = run("check", vassals)
+    assert before.returncode == 1
+    assert f"{vassals}/good.ini:3: error: wsgi-file = app.py: {vassals}/app.py is not there" in before.stdout
+    (vassals / "app.py").write_text("def application(environ, start_response): ...\n")
+    mended = run("check", vassals)
+    assert mended.returncode == 0, mended.stdout
+    assert mended.stdout.endswith("1 of 1 would be started; nothing is wrong\n")
     (vassals / "bad.ini").write_text("[uwsgi\nsocket = x\n")
-    done = run("check", vassals)
-    assert done.returncode == 1
-    assert "bad.ini:1" in done.stdout + done.stderr
+    broken = run("check", vassals)
+    assert broken.returncode == 1
+    assert f"{vassals}/bad.ini:1: error: " in broken.stdout
