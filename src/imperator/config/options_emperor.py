@@ -9,7 +9,7 @@ _START = "Starting vassals: what they are given"
 _DISCIPLINE = "Discipline: throttle, blacklist, heartbeat, stopping"
 _TALK = "Statistics, commands, log"
 _DEMAND = "On demand"
-_TYRANT = "Tyrant mode"
+_TYRANT = "Tyrant mode, namespaces, capabilities"
 _HOOKS = "Hooks"
 _PROCESS = "The Emperor's own process"
 
@@ -225,6 +225,29 @@ EMPEROR_OPTIONS: tuple[Option, ...] = (
     ),
     _option(_TYRANT, "emperor-tyrant-nofollow", "flag", "the owner of a symlink counts, not that of its file"),
     _option(_TYRANT, "emperor-tyrant-initgroups", "flag", "give the vassal its user's supplementary groups too"),
+    _option(
+        _TYRANT,
+        "emperor-use-clone",
+        "list",
+        "give every vassal namespaces of its own: some of fs, ipc, net, pid, uts, user, with commas between them",
+        "NAMES",
+    ),
+    _option(
+        _TYRANT,
+        "emperor-cap",
+        "list",
+        "the only capabilities that a vassal can ever have (names of capabilities(7), with commas between them)",
+        "NAMES",
+    ),
+    _option(
+        _TYRANT,
+        "cap",
+        "list",
+        "the capabilities that are kept when root becomes another user by uid: a tyrant needs setgid,setuid, and kill "
+        "to be able to kill a vassal that does not stop",
+        "NAMES",
+        actor="both",
+    ),
     _option(_HOOKS, "vassals-start-hook", "string", "run COMMAND NAME in the vassal before it starts", "COMMAND"),
     _option(_HOOKS, "vassals-stop-hook", "string", "run COMMAND NAME after a vassal's death", "COMMAND"),
     _hook("emperor-start", "when the Emperor starts; if it fails, the Emperor does not"),

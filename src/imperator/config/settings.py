@@ -76,6 +76,12 @@ class EmperorSettings:
     emperor_tyrant_nofollow: bool = False
     emperor_tyrant_initgroups: bool = False
 
+    emperor_use_clone: tuple[str, ...] = ()
+    """Names of namespaces, each entry with commas between them."""
+    emperor_cap: tuple[str, ...] = ()
+    """Names of capabilities, likewise; empty: no bound."""
+    cap: tuple[str, ...] = ()
+
     vassals_start_hook: str | None = None
     vassals_stop_hook: str | None = None
     hook_emperor_start: tuple[Hook, ...] = ()

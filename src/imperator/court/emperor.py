@@ -14,6 +14,7 @@ from imperator.bureau.journal import Journal
 from imperator.config.settings import EmperorSettings
 from imperator.court.binary import Binary
 from imperator.court.children import Children
+from imperator.court.confinement import Confinement
 from imperator.court.guardian import Guardian
 from imperator.court.hooks import HookRunner
 from imperator.court.ondemand import Doorbells
@@ -44,6 +45,7 @@ class Emperor:
         binary: Binary,
         environment: dict[bytes, bytes],
         limits: tuple[int, int],
+        confinement: Confinement,
     ) -> None:
         self.loop = loop
         self.journal = journal
@@ -59,8 +61,10 @@ class Emperor:
         self._spawner = Spawner(loop, self)
         self._guardian = Guardian(loop, self._everyone, self._complain)
         self._scribe = Scribe(loop, journal, self._complain)
-        self._processes = Processes(loop, self._watch, self.post, self._spawner.hear_reports, self._guardian)
-        self._recruiter = Recruiter(self._spawner, settings, livery, binary, environment, limits)
+        self._processes = Processes(
+            loop, self._watch, self.post, self._spawner.hear_reports, self._guardian, self._complain
+        )
+        self._recruiter = Recruiter(self._spawner, settings, livery, binary, environment, limits, confinement)
         self._hooks = HookRunner(loop, self._guardian, self._spawner, self._recruiter, settings, self.say)
         self._children = Children(loop, self._claim, lambda: self._spawner.busy)
         self._doorbells = Doorbells(self._watch, self.post, settings.listen, settings.chmod_socket)

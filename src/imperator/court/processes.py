@@ -103,12 +103,14 @@ class Processes:
         post: Callable[[Event], None],
         hear_reports: Callable[[], None],
         guardian: Guardian,
+        complain: Callable[[str], None],
     ) -> None:
         self._loop = loop
         self.watch = watch
         self.post = post
         self._hear_reports = hear_reports
         self._guardian = guardian
+        self._complain = complain
         self._by_serial: dict[Serial, Process] = {}
         self._by_pid: dict[int, Process] = {}
 
@@ -149,15 +151,18 @@ class Processes:
         process = self._by_serial.get(serial)
         if process is None or process.pid < 0:
             return
-        if number == SIGKILL:
-            kill_group(process.pid)
-        else:
-            send_signal(process.pid, number)
+        try:
+            if number == SIGKILL:
+                kill_group(process.pid)
+            else:
+                send_signal(process.pid, number)
+        except PermissionError as error:
+            self._complain(f"{process.name} (pid {process.pid}) cannot be signalled: {error.strerror}")
 
     def ended(self, process: Process) -> None:
         """It has ended and is not reaped yet. What it said last comes before the news of its end."""
         # Its workers must not linger on its sockets: the zombie still holds the group's number, so this is safe.
-        kill_group(process.pid)
+        self.signal(process.serial, SIGKILL)
         ending = reap(process.pid)
         if ending is None:
             return

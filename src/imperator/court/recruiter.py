@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from imperator.config.settings import EmperorSettings, Hook
 from imperator.config.variables import ATTRIBUTES, MONITOR
 from imperator.court.binary import Binary
+from imperator.court.confinement import Confinement
 from imperator.court.spawner import EnvironmentId, Order, Spawner
 from imperator.kernel.credentials import groups_of
 from imperator.reign.arguments import Livery
@@ -46,7 +47,9 @@ class Recruiter:
         binary: Binary,
         environment: Mapping[bytes, bytes],
         limits: tuple[int, int],
+        confinement: Confinement,
     ) -> None:
+        self._confinement = confinement
         self._spawner = spawner
         self._settings = settings
         self._livery = livery
@@ -139,6 +142,8 @@ class Recruiter:
             hooks=pairs(settings.hook_as_vassal),
             phase="as-vassal",
             chdir_at_last=None if chdir is None else os.fsencode(chdir),
+            namespaces=self._confinement.namespaces,
+            bounding=None if self._confinement.bounding is None else sorted(self._confinement.bounding),
             limits=self._limits,
         )
 

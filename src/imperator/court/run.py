@@ -27,11 +27,13 @@ from imperator.court.allegiance import Allegiance
 from imperator.court.binary import Binary, binary_of
 from imperator.court.charter import livery_of, monitor_options_of, policy_of
 from imperator.court.commands import SOCKET_MODE, CommandSocket
+from imperator.court.confinement import Confinement, capabilities_kept, confinement_of
 from imperator.court.emperor import Emperor
 from imperator.court.environment import for_vassals
 from imperator.court.service import Service
 from imperator.court.sources import Sources
 from imperator.kernel import credentials
+from imperator.kernel.capabilities import hold, keep_over_change_of_user
 from imperator.kernel.hooks import HookFailed, run_hook
 from imperator.kernel.limits import FDS_PER_VASSAL, open_files, raise_open_files
 from imperator.kernel.processes import become_subreaper, set_process_name
@@ -59,6 +61,7 @@ class Outfit:
     inherited: InheritedSockets
     stats: OpenedSocket | None
     commands: OpenedSocket | None
+    confinement: Confinement
 
 
 def run(settings: EmperorSettings, journal: Journal, start_directory: str) -> int:
@@ -79,6 +82,7 @@ def _prepare(settings: EmperorSettings, journal: Journal, start_directory: str, 
 
 def _prepare_outfit(settings: EmperorSettings, journal: Journal, start_directory: str, stack: ExitStack) -> Outfit:
     binary = binary_of(settings.binary_path)
+    confinement, kept = confinement_of(settings), capabilities_kept(settings)
     limits = open_files()
     raised = raise_open_files()
     if settings.umask is not None:
@@ -110,7 +114,11 @@ def _prepare_outfit(settings: EmperorSettings, journal: Journal, start_directory
         gid = None if settings.gid is None else credentials.gid_of(settings.gid)
         for opened in filter(None, (stats, commands)):
             opened.give_to(uid, gid)
+        if kept:
+            keep_over_change_of_user()
         credentials.drop(uid, gid)
+    if kept:
+        hold(kept, hand_on=True)  # the spawner, a program of its own, needs them
     if settings.emperor_subreaper:
         become_subreaper()
     for entry in settings.env:
@@ -119,7 +127,7 @@ def _prepare_outfit(settings: EmperorSettings, journal: Journal, start_directory
     for name in settings.unenv:
         os.environ.pop(name, None)
     _run_start_hooks(settings.hook_emperor_start)
-    return Outfit(binary, limits, raised, monitors, notifier, inherited, stats, commands)
+    return Outfit(binary, limits, raised, monitors, notifier, inherited, stats, commands, confinement)
 
 
 def _write_pid_file(path: str, stack: ExitStack) -> None:
@@ -166,6 +174,7 @@ async def _reign(settings: EmperorSettings, journal: Journal, start_directory: s
         outfit.binary,
         for_vassals(os.environb),
         outfit.limits,
+        outfit.confinement,
     )
     sources = Sources(outfit.monitors, emperor.post, emperor.say)
     service = Service(loop, outfit.notifier, lambda: describe(emperor), emperor.say)

@@ -48,6 +48,10 @@ class Order:
     phase: str = ""
     chdir_at_last: bytes | None = None
     namespaces_of: int | None = None
+    namespaces: int = 0
+    """Flags of clone(2): namespaces of its own."""
+    bounding: Sequence[int] | None = None
+    """The only capabilities that it can ever have; ``None``: as the Emperor."""
     limits: tuple[int, int] | None = None
     dies_with_emperor: bool = True
 
@@ -62,6 +66,8 @@ class Order:
             or self.hooks
             or self.chdir_at_last
             or self.namespaces_of
+            or self.namespaces
+            or self.bounding is not None
         )
 
     def message(self) -> bytes:
@@ -76,6 +82,8 @@ class Order:
                 "phase": self.phase,
                 "chdir_at_last": self.chdir_at_last,
                 "namespaces_of": self.namespaces_of,
+                "namespaces": self.namespaces,
+                "bounding": None if self.bounding is None else list(self.bounding),
             }
         return marshal.dumps(
             (

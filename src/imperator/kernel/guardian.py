@@ -92,11 +92,40 @@ class Guardian:
 
 
 def kill_group(pidfd: int, pid: int) -> None:
-    """SIGKILL what is left of the process group that a process leads, or has led until a moment ago."""
+    """SIGKILL what is left of the process group that a process leads, or has led until a moment ago.
+
+    A tyrant that is not root may not signal its vassals, but it may be anybody (CAP_SETUID): then as their user.
+    """
+    try:
+        kill_as_we_are(pidfd, pid)
+    except PermissionError:
+        own = os.geteuid()
+        try:
+            os.setresuid(-1, user_of(pid), -1)
+            kill_as_we_are(pidfd, pid)
+        except (OSError, LookupError) as error:
+            os.write(2, f"imperator: pid {pid} could not be killed ({error}): cap = kill is needed\n".encode())
+        finally:
+            os.setresuid(-1, own, -1)
+
+
+def user_of(pid: int) -> int:
+    """The real uid of a process (proc_pid_status(5)). Raises OSError, LookupError."""
+    with open(f"/proc/{pid}/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"Uid:"):
+                return int(line.split()[1])
+    raise LookupError("it has no user")
+
+
+def kill_as_we_are(pidfd: int, pid: int) -> None:
+    """Raises PermissionError."""
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL, None, PIDFD_SIGNAL_PROCESS_GROUP)
     except ProcessLookupError:
         return
+    except PermissionError:
+        raise
     except OSError:
         kill_group_by_number(pidfd, pid)
 
@@ -112,16 +141,14 @@ def kill_group_by_number(pidfd: int, pid: int) -> None:
     except ProcessLookupError:
         if os.path.exists(f"/proc/{pid}"):
             return
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    except OSError as error:
-        os.write(2, f"imperator: killing the group of {pid}: {error}\n".encode())
-    try:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # it may have left its group
-    except ProcessLookupError:
-        return
+    for send in (
+        lambda: os.killpg(pid, signal.SIGKILL),
+        lambda: signal.pidfd_send_signal(pidfd, signal.SIGKILL),  # it may have left its group
+    ):
+        try:
+            send()
+        except ProcessLookupError:
+            continue
 
 
 def main(argv: list[str]) -> NoReturn:

@@ -37,6 +37,8 @@ def prepare(
     run_hooks(special["before_drop"], "as-vassal-before-drop")
     if special["namespaces_of"]:
         enter_namespaces(special["namespaces_of"])
+    if special["bounding"] is not None:
+        bound(special["bounding"])
     if special["credentials"] is not None:
         drop(*special["credentials"])
     die_with_emperor()  # after the drop: a change of credentials would clear it
@@ -54,6 +56,14 @@ def prepare(
             raise Exiled(f"emperor-chdir-attr: {failure}") from failure
 
 
+def bound(numbers: list[int]) -> None:
+    """Whatever this process executes, it can never have another capability (capabilities(7), the bounding set)."""
+    try:
+        sys.modules["capabilities"].bound_to(frozenset(numbers))
+    except OSError as error:
+        raise Failed(f"emperor-cap: {error.strerror}: the Emperor needs setpcap for that") from error
+
+
 def enter(directory: bytes) -> None:
     try:
         os.chdir(directory)
@@ -69,6 +79,8 @@ def drop(uid: int, gid: int, groups: list[int]) -> None:
         os.setgroups(groups)
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
+        # The kernel takes them from who was root. An Emperor that is not, but may change users, has some to lose.
+        sys.modules["capabilities"].hold(frozenset())
     except OSError as error:
         rights = " (tyrant mode needs root, or CAP_SETUID and CAP_SETGID)" if error.errno == errno.EPERM else ""
         raise Failed(f"cannot become uid {uid}, gid {gid}: {error.strerror}{rights}") from error

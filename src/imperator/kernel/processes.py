@@ -7,13 +7,16 @@ leads. So the parent, and only the parent, may use pids; everybody else needs a 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
-from collections.abc import Container
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
+_SYS_SETRESUID = {"x86_64": 117, "aarch64": 147, "riscv64": 147, "loongarch64": 147, "ppc64le": 164}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -89,18 +92,50 @@ def next_ended_child() -> int | None:
 
 
 def send_signal(pid: int, number: int) -> None:
-    """kill(2) a child that has not been reaped; one that has ended already does not mind."""
-    os.kill(pid, number)
+    """kill(2) a child that has not been reaped; one that has ended already does not mind.
+
+    Raises PermissionError where it has become another user, and we may neither signal it nor become that user.
+    """
+    _allowed(pid, lambda: os.kill(pid, number))
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL the whole process group that the child ``pid``, not reaped, leads."""
+    """SIGKILL the whole process group that the child ``pid``, not reaped, leads. Raises as :func:`send_signal`."""
     try:
-        os.killpg(pid, signal.SIGKILL)
+        _allowed(pid, lambda: os.killpg(pid, signal.SIGKILL))
     except ProcessLookupError:  # it leads none: it has not come as far as setsid(2)
-        os.kill(pid, signal.SIGKILL)
-    except PermissionError:  # what is left of the group has become another user's: nothing of ours to end
-        return
+        _allowed(pid, lambda: os.kill(pid, signal.SIGKILL))
+
+
+def _allowed(pid: int, send: Callable[[], None]) -> None:
+    """Send a signal; where that is refused, as the user whom the process belongs to.
+
+    Root may signal everybody. A tyrant that has kept CAP_SETUID and nothing else may not, but it may be anybody.
+    """
+    try:
+        send()
+    except PermissionError:
+        with _as_user_of(pid):
+            send()
+
+
+@contextmanager
+def _as_user_of(pid: int) -> Iterator[None]:
+    """This thread, and no other, is that user for the moment: setresuid(2) as the kernel has it, credentials(7)."""
+    own = os.geteuid()
+    with open(f"/proc/{pid}/status", "rb") as status:
+        uid = next(int(line.split()[1]) for line in status if line.startswith(b"Uid:"))
+    _set_effective_user(uid)
+    try:
+        yield
+    finally:
+        _set_effective_user(own)
+
+
+def _set_effective_user(uid: int) -> None:
+    number = _SYS_SETRESUID.get(os.uname().machine)
+    if number is None or _libc.syscall(number, -1, uid, -1) != 0:
+        raise PermissionError(errno.EPERM, f"it belongs to uid {uid}: cap = kill, or setuid, is needed to signal it")
 
 
 def become_subreaper() -> None:

@@ -110,6 +110,7 @@ class Spawner:
         """The same, as execve(2) takes them."""
         self.limits = self.limits_now = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.emperor = os.getppid()
+        self.emperor_pidfd = os.pidfd_open(self.emperor)
         self.directory = b""
         """Where we are: most vassals start in the same place, so it is gone to before the clone, and seldom."""
         self.clone = (SYS_CLONE[os.uname().machine], CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
@@ -178,6 +179,7 @@ class Spawner:
                 load("hooks")
             if special["variables"]:
                 variables = c_environment(self.environments[environment] | special["variables"])
+            load("capabilities")
         refusal = None
         try:
             if (limits := limits or self.limits) != self.limits_now:
@@ -187,9 +189,14 @@ class Spawner:
                 refusal = self.go_to(directory)
         except OSError as error:
             return serial, -1, str(error.strerror)
-        pid = _careful.syscall(*self.clone)
+        jail = None
+        if special is not None and special["namespaces"]:
+            jail = load("jail").Jail(special["namespaces"])
+            pid = jail.clone(self.clone)
+        else:
+            pid = _careful.syscall(*self.clone)
         if pid < 0:
-            return serial, -1, os.strerror(ctypes.get_errno())
+            return serial, -1, os.strerror(ctypes.get_errno()) + ("" if jail is None else jail.hint())
         if pid > 0:
             return serial, pid, ""
         # -- the child
@@ -200,7 +207,7 @@ class Spawner:
             for place, argv in programs:
                 _execve(place, argv, variables)
         special_or_failed = (environment, directory, binaries, programs, variables, dies_with_emperor, special)
-        return self.longer_way(serial, *special_or_failed)
+        return self.longer_way(serial, jail, *special_or_failed)
 
     def calls(self, fds: list[int], targets: list[list[int]], dies_with_emperor: bool) -> list[Call]:
         """What every child does first, made ready: a session of its own, and no file descriptor but its own.
@@ -221,6 +228,7 @@ class Spawner:
     def longer_way(
         self,
         serial: int,
+        jail: Any,
         environment: int,
         directory: bytes,
         binaries: list[bytes],
@@ -233,6 +241,8 @@ class Spawner:
         preparation = load("preparation")
         code = 1
         try:
+            if jail is not None:
+                jail.settle()
             if special is None or special["credentials"] is None:
                 preparation.enter(directory)  # known already, but for the reason if it cannot be
             if special is not None:
@@ -261,7 +271,11 @@ class Spawner:
     def die_with_emperor(self) -> None:
         call, values = _DIE_WITH_PARENT
         call(*values)
-        if os.getppid() != self.emperor:  # it died before that was set
+        import select
+
+        emperor = select.poll()  # its pid would not do: in a pid namespace of our own we have no parent
+        emperor.register(self.emperor_pidfd, select.POLLIN)
+        if emperor.poll(0):  # it died before that was set
             os._exit(1)
 
     def execute(self, binaries: list[bytes], programs: list[tuple[bytes, Any]], variables: Any) -> None:

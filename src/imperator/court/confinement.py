@@ -1,0 +1,43 @@
+"""What the Emperor's own options confine every vassal to: namespaces, capabilities. Names become numbers here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from imperator.config.settings import EmperorSettings
+from imperator.kernel.capabilities import Capabilities, capabilities_of
+from imperator.kernel.namespaces import flags_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """The same for all vassals of an Emperor."""
+
+    namespaces: int = 0
+    """Flags of clone(2)."""
+    bounding: Capabilities | None = None
+    """``None``: whatever the Emperor itself could have."""
+
+
+def confinement_of(settings: EmperorSettings) -> Confinement:
+    """Raises LookupError, with the option, for a name that means nothing."""
+    return Confinement(
+        namespaces=_named("emperor-use-clone", settings.emperor_use_clone, flags_of),
+        bounding=_named("emperor-cap", settings.emperor_cap, capabilities_of) if settings.emperor_cap else None,
+    )
+
+
+def capabilities_kept(settings: EmperorSettings) -> Capabilities:
+    """What the Emperor keeps of root's power. Raises LookupError."""
+    return _named("cap", settings.cap, capabilities_of)
+
+
+def _named(option: str, values: tuple[str, ...], meaning: Callable[[Iterable[str]], T]) -> T:
+    try:
+        return meaning(word for value in values for word in value.replace(",", " ").split())
+    except LookupError as error:
+        raise LookupError(f"{option} = {','.join(values)}: {error.args[0]}") from None
