@@ -84,42 +84,22 @@ class Guardian:
 
     def avenge(self) -> NoReturn:
         """The Emperor is dead: nobody outlives it."""
-        for pidfd, (pid, _) in self.dead.items():
-            kill_group(pidfd, pid)
-        for pidfd, pid in self.guarded.items():
-            kill_group(pidfd, pid)
+        refused = set()
+        for pidfd, pid in [*((pidfd, pid) for pidfd, (pid, _) in self.dead.items()), *self.guarded.items()]:
+            try:
+                kill_group(pidfd, pid)
+            except PermissionError:
+                refused.add(pid)
+        if refused:
+            kill_as_their_users(refused)
         os._exit(0)
 
 
 def kill_group(pidfd: int, pid: int) -> None:
     """SIGKILL what is left of the process group that a process leads, or has led until a moment ago.
 
-    A tyrant that is not root may not signal its vassals, but it may be anybody (CAP_SETUID): then as their user.
+    Raises PermissionError where none of them may be signalled.
     """
-    try:
-        kill_as_we_are(pidfd, pid)
-    except PermissionError:
-        own = os.geteuid()
-        try:
-            os.setresuid(-1, user_of(pid), -1)
-            kill_as_we_are(pidfd, pid)
-        except (OSError, LookupError) as error:
-            os.write(2, f"imperator: pid {pid} could not be killed ({error}): cap = kill is needed\n".encode())
-        finally:
-            os.setresuid(-1, own, -1)
-
-
-def user_of(pid: int) -> int:
-    """The real uid of a process (proc_pid_status(5)). Raises OSError, LookupError."""
-    with open(f"/proc/{pid}/status", "rb") as status:
-        for line in status:
-            if line.startswith(b"Uid:"):
-                return int(line.split()[1])
-    raise LookupError("it has no user")
-
-
-def kill_as_we_are(pidfd: int, pid: int) -> None:
-    """Raises PermissionError."""
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL, None, PIDFD_SIGNAL_PROCESS_GROUP)
     except ProcessLookupError:
@@ -128,6 +108,37 @@ def kill_as_we_are(pidfd: int, pid: int) -> None:
         raise
     except OSError:
         kill_group_by_number(pidfd, pid)
+
+
+def kill_as_their_users(groups: set[int]) -> None:
+    """A tyrant that is not root may not signal its vassals, but it may be anybody (CAP_SETUID): so be their users."""
+    own = os.geteuid()
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        try:
+            pidfd = os.pidfd_open(int(name))
+        except OSError:
+            continue  # it has ended
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                group = int(file.read().rpartition(b")")[2].split()[2])
+            if group in groups:
+                os.setresuid(-1, real_user_of(name), -1)
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        except OSError as error:
+            os.write(2, f"imperator: pid {name} could not be killed ({error}): cap = kill is needed\n".encode())
+        finally:
+            os.close(pidfd)
+            os.setresuid(-1, own, -1)
+
+
+def real_user_of(pid: str) -> int:
+    """proc_pid_status(5). Raises OSError where it has ended."""
+    with open(f"/proc/{pid}/status", "rb") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(b"Uid:"))
 
 
 def kill_group_by_number(pidfd: int, pid: int) -> None:
