@@ -62,6 +62,7 @@ def description(fds: dict[str, str]) -> dict[str, Any]:
         "cwd": os.getcwd(),
         "fds": fds,
         "status": status,
+        "namespaces": {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in os.listdir("/proc/self/ns")},
         "config": read_packet(int(config)) if config else None,
     }
 
@@ -71,7 +72,7 @@ class Puppet:
         fds = open_fds()
         address = os.environ["PUPPET_STAGE"]
         self.stage = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.stage.connect("\0" + address)
+        self.stage.connect(address)
         self.emperor = int(os.environ.get("UWSGI_EMPEROR_FD", "-1"))
         self.wakeup, wakeup = os.pipe()
         os.set_blocking(wakeup, False)

@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import socket
+import struct
 import sys
 import time
 from collections import deque
@@ -25,11 +26,12 @@ _SCRIPT = Path(__file__).with_name("puppet.py")
 class Puppet:
     """One vassal process. What it was given is in ``given``."""
 
-    def __init__(self, connection: socket.socket, given: dict[str, Any]) -> None:
+    def __init__(self, connection: socket.socket, given: dict[str, Any], pid: int) -> None:
+        """``pid``: the number that it has for us, whatever it has in its own namespace."""
         self._connection = connection
         self._heard: deque[dict[str, Any]] = deque()
         self.given = given
-        self.pid: int = given["pid"]
+        self.pid = pid
         self.argv: list[str] = given["argv"]
         self.environ: dict[str, str] = given["environ"]
         self.fds = {int(number): target for number, target in given["fds"].items()}
@@ -198,9 +200,11 @@ class Stage:
     """Listens for puppets. ``binary`` is the program to give as ``--binary-path``; any user may execute it."""
 
     def __init__(self, directory: Path) -> None:
-        self.address = f"imperator-test/{os.getpid()}/{directory.name}"
+        # A file and no abstract address: that would be of one network namespace only.
+        self.address = str(directory / "stage")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.bind("\0" + self.address)
+        self._socket.bind(self.address)
+        os.chmod(self.address, 0o777)
         self._socket.listen(4096)
         self.binary = directory / "puppet"
         # The real interpreter and not the virtual environment's: that may be in a place that only we may enter.
@@ -244,7 +248,8 @@ class Stage:
         if not hello:  # it died before it could say who it is
             connection.close()
             return True
-        puppet = Puppet(connection, json.loads(hello)["hello"])
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        puppet = Puppet(connection, json.loads(hello)["hello"], struct.unpack("3i", credentials)[0])
         self._waiting.append(puppet)
         self._all.append(puppet)
         return True

@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable
-from signal import SIGKILL
+from signal import SIGKILL, SIGTERM
 
 from imperator.court.guardian import Guardian
 from imperator.court.watch import Watch
-from imperator.kernel.processes import kill_group, reap, send_signal
+from imperator.kernel.processes import ignores_as_init, kill_group, reap, send_signal
 from imperator.reign.events import Event, Exited, FellSilent, Received, Spawned
 from imperator.reign.names import Serial, VassalName
 
@@ -147,12 +147,16 @@ class Processes:
         return self._by_pid
 
     def signal(self, serial: Serial, number: int) -> None:
-        """Signal an instance: SIGKILL its whole process group, anything else its first process."""
+        """Signal an instance: SIGKILL its whole process group, anything else its first process.
+
+        SIGTERM to one that is process 1 of its namespace, and that has no handler, would be lost, where it ends
+        everybody else: such a one is killed at once.
+        """
         process = self._by_serial.get(serial)
         if process is None or process.pid < 0:
             return
         try:
-            if number == SIGKILL:
+            if number == SIGKILL or (number == SIGTERM and ignores_as_init(process.pid, number)):
                 kill_group(process.pid)
             else:
                 send_signal(process.pid, number)

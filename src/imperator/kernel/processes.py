@@ -99,6 +99,22 @@ def send_signal(pid: int, number: int) -> None:
     _allowed(pid, lambda: os.kill(pid, number))
 
 
+def ignores_as_init(pid: int, number: int) -> bool:
+    """Whether the kernel keeps this signal from a process because it is process 1 of its pid namespace.
+
+    Such a one gets only what it has a handler for, though anybody else would end of it: pid_namespaces(7).
+    """
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            status = dict(line.split(b":", 1) for line in file)
+    except OSError:
+        return False
+    numbers = status.get(b"NSpid", b"").split()
+    if len(numbers) < 2 or numbers[-1] != b"1":
+        return False
+    return not int(status[b"SigCgt"], 16) >> (number - 1) & 1
+
+
 def kill_group(pid: int) -> None:
     """SIGKILL the whole process group that the child ``pid``, not reaped, leads. Raises as :func:`send_signal`."""
     try:
