@@ -15,9 +15,10 @@ from imperator.config.settings import EmperorSettings
 from imperator.court.binary import Binary
 from imperator.court.children import Children
 from imperator.court.confinement import Confinement
+from imperator.court.errands import Errands
 from imperator.court.guardian import Guardian
 from imperator.court.hooks import HookRunner
-from imperator.court.ondemand import Doorbells
+from imperator.court.ondemand import DEFAULT_MODE, DEFAULT_MODE_OF_A_TYRANT, Doorbells, Means
 from imperator.court.processes import Processes
 from imperator.court.recruiter import Ends, Recruiter
 from imperator.court.scribe import Scribe
@@ -65,9 +66,14 @@ class Emperor:
             loop, self._watch, self.post, self._spawner.hear_reports, self._guardian, self._complain
         )
         self._recruiter = Recruiter(self._spawner, settings, livery, binary, environment, limits, confinement)
-        self._hooks = HookRunner(loop, self._guardian, self._spawner, self._recruiter, settings, self.say)
+        self._errands = Errands(loop, self._guardian, self._spawner)
+        self._hooks = HookRunner(self._errands, self._recruiter, settings, self.say)
         self._children = Children(loop, self._claim, lambda: self._spawner.busy)
-        self._doorbells = Doorbells(self._watch, self.post, settings.listen, settings.chmod_socket)
+        mode = DEFAULT_MODE_OF_A_TYRANT if settings.emperor_tyrant else DEFAULT_MODE
+        if settings.chmod_socket is not None:
+            mode = settings.chmod_socket
+        means = Means(self._recruiter, self._errands, settings.emperor_tyrant, settings.listen, mode)
+        self._doorbells = Doorbells(self._watch, self.post, means, self._complain)
 
     # -- events
 
@@ -125,7 +131,7 @@ class Emperor:
             case ef.Signal():
                 self._processes.signal(effect.serial, effect.signal)
             case ef.OpenSocket():
-                self._doorbells.open(effect.name, effect.address)
+                self._doorbells.open(effect.name, effect.address, (effect.uid, effect.gid))
             case ef.CloseSocket():
                 self._doorbells.close(effect.name)
             case ef.RunHooks():
@@ -144,6 +150,19 @@ class Emperor:
             self._recruit(effect)
 
     def _recruit(self, effect: ef.Spawn) -> None:
+        if effect.wanted.socket is None:
+            self._recruit_now(effect)
+        else:
+
+            def go(failure: str | None) -> None:
+                if failure is None:
+                    self._recruit_now(effect)
+                else:
+                    self.post(SpawnFailed(effect.serial, failure))
+
+            self._doorbells.once_open(effect.wanted.name, go)
+
+    def _recruit_now(self, effect: ef.Spawn) -> None:
         serial, wanted = effect.serial, effect.wanted
 
         def expect(ends: Ends) -> None:
@@ -163,21 +182,21 @@ class Emperor:
 
     def spawn_succeeded(self, serial: int, pid: int) -> None:
         if serial < 0:
-            self._hooks.spawn_succeeded(serial, pid)
+            self._errands.spawn_succeeded(serial, pid)
         else:
             self._processes.started(Serial(serial), pid)
         self._children.look_again()
 
     def spawn_failed(self, serial: int, reason: str) -> None:
         if serial < 0:
-            self._hooks.spawn_failed(serial, reason)
+            self._errands.spawn_failed(serial, reason)
         else:
             self._processes.failed(Serial(serial))
             self.post(SpawnFailed(Serial(serial), reason))
 
     def child_reported(self, serial: int, reason: str) -> None:
         if serial < 0:
-            self._hooks.child_reported(serial, reason)
+            self._errands.child_reported(serial, reason)
         else:
             self.post(ExecFailed(Serial(serial), reason))
 
@@ -187,7 +206,7 @@ class Emperor:
     # -- what the other helpers want to know and to say
 
     def _everyone(self) -> Iterable[int]:
-        return [*self._processes.pids(), *self._hooks.pids()]
+        return [*self._processes.pids(), *self._errands.pids()]
 
     def _complain(self, text: str) -> None:
         self.say(Severity.ERROR, "helper", text)
@@ -200,9 +219,9 @@ class Emperor:
         if process is not None:
             self._processes.ended(process)
             return True
-        hook = self._hooks.knows(pid)
-        if hook is not None:
-            self._hooks.ended(hook)
+        errand = self._errands.knows(pid)
+        if errand is not None:
+            self._errands.ended(errand)
             return True
         # A helper is reaped by whoever replaces it, when its socket closes: in a moment, if it has not been already.
         return pid in (self._spawner.pid, self._guardian.pid, self._scribe.pid)
@@ -211,10 +230,11 @@ class Emperor:
 
     async def aftermath(self, patience: Seconds) -> None:
         """Wait until the last vassals' stop hooks have run and their last words are logged, but not for ever."""
+        self._doorbells.close_all()
         try:
-            await asyncio.wait_for(self._hooks.idle.wait(), patience)
+            await asyncio.wait_for(self._errands.idle.wait(), patience)
         except TimeoutError:
-            text = f"{len(self._hooks)} hooks are still running after {patience:g} s: they are killed"
+            text = f"{len(self._errands)} hooks are still running after {patience:g} s: they are killed"
             self.say(Severity.WARNING, "hook-failed", text)
         await self._scribe.last_words(Seconds(1.0))
 

@@ -186,6 +186,30 @@ class Recruiter:
             dies_with_emperor=False,
         )
 
+    def socket_order(
+        self,
+        serial: int,
+        owner: tuple[int, int],
+        *,
+        bind: tuple[str, int, int, int] | None = None,
+        remove: str | None = None,
+    ) -> Order:
+        """An order for a process that, as ``owner``, listens on an address, or removes the file of one, and ends.
+
+        ``bind``: the address, its backlog and mode, and the socket over which ours is sent.
+        """
+        return Order(
+            serial=serial,
+            environment=self._for_hooks,
+            directory=os.fsencode(os.getcwd()),
+            credentials=(*owner, []),
+            fds=[] if bind is None else [bind[3]],
+            targets=[] if bind is None else [(3,)],
+            bind=None if bind is None else bind[:3],
+            remove_socket=remove,
+            limits=self._limits,
+        )
+
 
 def _is_imperator(binaries: Sequence[str]) -> bool:
     """Whether one of them is our own instance, by its name: nobody else is told what is only of use to it."""

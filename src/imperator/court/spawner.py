@@ -52,6 +52,10 @@ class Order:
     """Flags of clone(2): namespaces of its own."""
     bounding: Sequence[int] | None = None
     """The only capabilities that it can ever have; ``None``: as the Emperor."""
+    bind: tuple[str, int, int] | None = None
+    """Listen on this address, with this backlog and mode, and send the socket over fd 3 (SCM_RIGHTS)."""
+    remove_socket: str | None = None
+    """Remove the file of this address."""
     limits: tuple[int, int] | None = None
     dies_with_emperor: bool = True
 
@@ -68,6 +72,8 @@ class Order:
             or self.namespaces_of
             or self.namespaces
             or self.bounding is not None
+            or self.bind is not None
+            or self.remove_socket is not None
         )
 
     def message(self) -> bytes:
@@ -83,6 +89,8 @@ class Order:
                 "chdir_at_last": self.chdir_at_last,
                 "namespaces_of": self.namespaces_of,
                 "namespaces": self.namespaces,
+                "bind": self.bind,
+                "remove_socket": self.remove_socket,
                 "bounding": None if self.bounding is None else list(self.bounding),
             }
         return marshal.dumps(

@@ -49,11 +49,34 @@ def prepare(
         if failure is not None:
             report(failure)
     run_hooks(special["hooks"], special["phase"])
+    if special["bind"]:
+        bind(*special["bind"])
+    if special["remove_socket"]:
+        remove_socket(special["remove_socket"])
     if special["chdir_at_last"]:
         try:
             enter(special["chdir_at_last"])
         except Failed as failure:
             raise Exiled(f"emperor-chdir-attr: {failure}") from failure
+
+
+def bind(address: str, backlog: int, mode: int) -> None:
+    """Listen on an address, with the rights that this process has by now, and send the socket over fd 3."""
+    import socket
+
+    try:
+        opened = sys.modules["sockets"].open_socket(address, backlog=backlog, mode=mode)
+    except (OSError, ValueError) as error:
+        raise Failed(str(getattr(error, "strerror", None) or error)) from error
+    with opened, socket.socket(fileno=os.dup(3)) as emperor:
+        socket.send_fds(emperor, [b"!"], [opened.fileno()])
+
+
+def remove_socket(address: str) -> None:
+    try:
+        sys.modules["sockets"].remove_socket_file(address)
+    except OSError as error:
+        raise Failed(f"{address} cannot be removed: {error.strerror}") from error
 
 
 def bound(numbers: list[int]) -> None:

@@ -180,6 +180,8 @@ class Spawner:
             if special["variables"]:
                 variables = c_environment(self.environments[environment] | special["variables"])
             load("capabilities")
+            if special["bind"] or special["remove_socket"]:
+                load("sockets")
         refusal = None
         try:
             if (limits := limits or self.limits) != self.limits_now:

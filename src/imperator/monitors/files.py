@@ -79,20 +79,33 @@ class Rules:
     def with_socket(self, wanted: Wanted, path: str, stem: str) -> Wanted:
         """The on-demand socket of the vassal at ``path``; ``stem`` is its name without directory and ending."""
         if self.options.on_demand_extension is not None:
-            return self._with_socket_file(wanted, path + self.options.on_demand_extension)
+            return self._with_socket_file(wanted, path + self.options.on_demand_extension, self.options.tyrant)
         if self.options.on_demand_directory is not None:
             return replace(wanted, socket=os.path.join(self.options.on_demand_directory, stem + ".socket"))
         return wanted
 
     @staticmethod
-    def _with_socket_file(wanted: Wanted, path: str) -> Wanted:
-        """``emperor-on-demand-extension``: a file beside it holds the socket's address."""
+    def _with_socket_file(wanted: Wanted, path: str, tyrant: bool) -> Wanted:
+        """``emperor-on-demand-extension``: a file beside it holds the socket's address.
+
+        A tyrant reads with root's rights what a tenant has put there: only a file of the tenant's own, or an only copy
+        of root's, and never through a link, for the address appears in logs and statistics.
+        """
         try:
-            with open(path, "rb") as file:
-                data = file.read(4096)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if tyrant else 0))
         except OSError:
             return wanted
-        return replace(wanted, socket=first_word(data))
+        with open(fd, "rb") as file:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                return wanted
+            if tyrant and found.st_uid != wanted.uid and (found.st_uid != 0 or found.st_nlink != 1):
+                problem = f"{path} belongs to uid {found.st_uid}: it must be uid {wanted.uid}'s, or root's"
+                return replace(wanted, problem=problem)
+            try:
+                return replace(wanted, socket=first_word(file.read(4096)))
+            except OSError:
+                return wanted
 
     def _with_attributes(self, wanted: Wanted, path: str) -> Wanted:
         from imperator.config.attributes import collect_attributes

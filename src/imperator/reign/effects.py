@@ -48,6 +48,9 @@ class OpenSocket:
 
     name: VassalName
     address: str
+    uid: int
+    """The owner of the configuration, with whose rights it is done in tyrant mode."""
+    gid: int
 
 
 @dataclass(frozen=True, slots=True)

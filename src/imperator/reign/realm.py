@@ -88,7 +88,7 @@ class Realm:
         address = vassal.wanted.socket
         if address is not None:
             self.rest(vassal, Phase.ASLEEP, f"waits for a connection on {address}")
-            self.effects.append(OpenSocket(vassal.name, address))
+            self.effects.append(OpenSocket(vassal.name, address, vassal.wanted.uid, vassal.wanted.gid))
             hooks = RunHooks(HookPhase.AS_ON_DEMAND_VASSAL, vassal.wanted)
             self.effects.append(hooks)
         else:
