@@ -135,6 +135,7 @@ class Recruiter:
             arguments=[os.fsencode(argument) for argument in self._livery.arguments(wanted)],
             directory=os.fsencode(wanted.directory),
             credentials=self._credentials(wanted),
+            tenancy=self._tenancy(wanted),
             fds=[fd for fd, _ in theirs],
             targets=[targets for _, targets in theirs],
             before_drop=pairs(settings.hook_as_vassal_before_drop),
@@ -152,6 +153,12 @@ class Recruiter:
             return None
         groups = groups_of(wanted.uid, wanted.gid) if self._settings.emperor_tyrant_initgroups else []
         return wanted.uid, wanted.gid, groups
+
+    def _tenancy(self, wanted: Wanted) -> tuple[bytes, bool] | None:
+        """The file that has to belong to the vassal's user, if it is in a file."""
+        if not self._settings.emperor_tyrant or wanted.config is not None:
+            return None
+        return os.fsencode(wanted.name), self._settings.emperor_tyrant_nofollow or self._settings.emperor_nofollow
 
     def hooks_order(
         self,

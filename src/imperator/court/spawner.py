@@ -52,6 +52,8 @@ class Order:
     """Flags of clone(2): namespaces of its own."""
     bounding: Sequence[int] | None = None
     """The only capabilities that it can ever have; ``None``: as the Emperor."""
+    tenancy: tuple[bytes, bool] | None = None
+    """A tenant's file, looked at after the drop (:mod:`imperator.kernel.tenancy`), and whether its link is meant."""
     bind: tuple[str, int, int] | None = None
     """Listen on this address, with this backlog and mode, and send the socket over fd 3 (SCM_RIGHTS)."""
     remove_socket: str | None = None
@@ -89,6 +91,7 @@ class Order:
                 "chdir_at_last": self.chdir_at_last,
                 "namespaces_of": self.namespaces_of,
                 "namespaces": self.namespaces,
+                "tenancy": self.tenancy,
                 "bind": self.bind,
                 "remove_socket": self.remove_socket,
                 "bounding": None if self.bounding is None else list(self.bounding),

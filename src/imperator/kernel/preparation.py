@@ -44,6 +44,8 @@ def prepare(
     die_with_emperor()  # after the drop: a change of credentials would clear it
     if special["credentials"] is not None:
         enter(special["directory"])  # not before: the vassal's user has to be allowed to
+    if special["tenancy"] is not None:
+        check_tenancy(*special["tenancy"])
     for command in special["commands"]:
         failure = run_command(command)
         if failure is not None:
@@ -58,6 +60,16 @@ def prepare(
             enter(special["chdir_at_last"])
         except Failed as failure:
             raise Exiled(f"emperor-chdir-attr: {failure}") from failure
+
+
+def check_tenancy(path: bytes, nofollow: bool) -> None:
+    tenancy = sys.modules["tenancy"]
+    try:
+        tenancy.check(path, nofollow=nofollow)
+    except tenancy.NotTheirs as refusal:
+        raise Failed(f"refused as uid {os.getuid()}: {refusal}") from refusal
+    except OSError as error:
+        raise Failed(f"uid {os.getuid()} cannot read it: {error.strerror}") from error
 
 
 def bind(address: str, backlog: int, mode: int) -> None:

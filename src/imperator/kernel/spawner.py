@@ -84,9 +84,8 @@ def load(name: str) -> Any:
         loader = SourceFileLoader(name, path)
         spec = spec_from_loader(name, loader)
         assert spec is not None
-        module = module_from_spec(spec)
+        module = sys.modules[name] = module_from_spec(spec)
         loader.exec_module(module)
-        sys.modules[name] = module
     return module
 
 
@@ -180,6 +179,8 @@ class Spawner:
             if special["variables"]:
                 variables = c_environment(self.environments[environment] | special["variables"])
             load("capabilities")
+            if special["tenancy"] is not None:
+                load("tenancy")
             if special["bind"] or special["remove_socket"]:
                 load("sockets")
         refusal = None
