@@ -134,9 +134,9 @@ class Recruiter:
             credentials=self._credentials(wanted),
             fds=[fd for fd, _ in theirs],
             targets=[targets for _, targets in theirs],
-            before_drop=pairs(settings.hook_as_vassal_before_drop),
+            before_drop=told(settings.hook_as_vassal_before_drop),
             commands=commands,
-            hooks=pairs(settings.hook_as_vassal),
+            hooks=told(settings.hook_as_vassal),
             phase="as-vassal",
             chdir_at_last=None if chdir is None else os.fsencode(chdir),
             limits=self._limits,
@@ -157,11 +157,15 @@ class Recruiter:
         *,
         pid: int | None = None,
         command: str | None = None,
-        enter_namespaces: bool = False,
+        namespaces: Sequence[str] | None = None,
     ) -> Order:
-        """An order for a process that only runs hooks, as the Emperor, and ends."""
+        """An order for a process that only runs hooks, as the Emperor, and ends.
+
+        ``namespaces``: it enters these of ``pid`` first, or with an empty one all that differ.
+        """
         variables = {
             b"UWSGI_VASSAL_CONFIG": os.fsencode(wanted.name),
+            b"UWSGI_HOOK_CONTEXT": os.fsencode(wanted.name),
             b"UWSGI_VASSAL_UID": b"%d" % wanted.uid,
             b"UWSGI_VASSAL_GID": b"%d" % wanted.gid,
             b"UWSGI_VASSALS_DIR": os.fsencode(wanted.directory),
@@ -174,10 +178,12 @@ class Recruiter:
             variables=variables,
             directory=os.fsencode(wanted.directory),
             commands=[] if command is None else [[os.fsencode(command), os.fsencode(wanted.name)]],
-            hooks=pairs(hooks),
+            hooks=told(hooks),
             phase=phase,
             limits=self._limits,
-            namespaces_of=pid if enter_namespaces else None,
+            all_hooks=True,
+            namespaces_of=None if namespaces is None else pid,
+            namespaces=namespaces or (),
             dies_with_emperor=False,
         )
 
@@ -187,5 +193,5 @@ def _is_imperator(binaries: Sequence[str]) -> bool:
     return any(os.path.basename(binary) == "imperator" for binary in binaries)
 
 
-def pairs(hooks: tuple[Hook, ...]) -> list[tuple[str, str]]:
-    return [(hook.action, hook.argument) for hook in hooks]
+def told(hooks: tuple[Hook, ...]) -> list[tuple[str, str, str]]:
+    return [(hook.action, hook.argument, hook.where) for hook in hooks]

@@ -42,12 +42,17 @@ class Order:
     credentials: tuple[int, int, list[int]] | None = None
     fds: Sequence[int] = ()
     targets: Sequence[Sequence[int]] = ()
-    before_drop: Sequence[tuple[str, str]] = ()
+    before_drop: Sequence[tuple[str, str, str]] = ()
+    """Hooks: action, argument, ``file:line``."""
     commands: Sequence[Sequence[bytes]] = ()
-    hooks: Sequence[tuple[str, str]] = ()
+    hooks: Sequence[tuple[str, str, str]] = ()
+    all_hooks: bool = False
+    """One that fails does not keep the next one from running."""
     phase: str = ""
     chdir_at_last: bytes | None = None
     namespaces_of: int | None = None
+    namespaces: Sequence[str] = ()
+    """Those to enter, as /proc/PID/ns calls them; empty: all that are not the Emperor's."""
     limits: tuple[int, int] | None = None
     dies_with_emperor: bool = True
 
@@ -76,6 +81,8 @@ class Order:
                 "phase": self.phase,
                 "chdir_at_last": self.chdir_at_last,
                 "namespaces_of": self.namespaces_of,
+                "namespaces": list(self.namespaces),
+                "all_hooks": self.all_hooks,
             }
         return marshal.dumps(
             (

@@ -248,6 +248,8 @@ class Spawner:
                 code = EXILE
                 self.execute(binaries, programs, variables)
             code = 0
+        except SystemExit as end:  # a hook's "exit"
+            code = end.code if isinstance(end.code, int) else 0
         except preparation.Exiled as failure:
             code = EXILE
             self.report(serial, str(failure))
