@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from imperator.cli import vassal_check
-from imperator.cli.access import Person, obstacle
+from imperator.cli.access import Person, obstacle, owner_if_stranger
 from imperator.cli.addresses import Addresses, Claim
 from imperator.cli.apart import Apart, GaveUp
 from imperator.cli.findings import Finding, Inspected, Report
@@ -229,7 +229,7 @@ class Inspector:
         if executable or not vassal.usable:
             return
         starter = owner or self._emperor
-        reader = self._reader(vassal, found, owner)
+        reader = owner if owner is not None and os.geteuid() == 0 else owner_if_stranger(vassal.path)
         may_be_divided = not vassal.section and vassal.name.endswith(EXTENSIONS)
         question = vassal_check.Question(
             path=vassal.path,
@@ -279,16 +279,6 @@ class Inspector:
             self._templates[os.path.realpath(vassal.path)] = vassal
         for path in answer.files:
             self._includers.setdefault(path, vassal.path)
-
-    @staticmethod
-    def _reader(vassal: Inspected, found: os.stat_result, owner: Person | None) -> Person | None:
-        """With whose rights its content is looked at; ``None``: ours. Root reads nobody else's file as root."""
-        if os.geteuid() != 0:
-            return None
-        if owner is not None:
-            return owner
-        stranger = next((one for one in (found, os.lstat(vassal.path)) if one.st_uid != 0), None)
-        return None if stranger is None else Person(stranger.st_uid, stranger.st_gid, initgroups=True)
 
     def _compare_address(self, vassal: Inspected, claim: Claim) -> None:
         rival = self._addresses.rival(vassal.label, claim)

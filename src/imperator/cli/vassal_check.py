@@ -211,7 +211,13 @@ class _Look:
         names = {given.key for given in unsure}
         person = Person(self._question.uid, self._question.gid, self._question.initgroups)
         around = Surroundings(
-            reading.settings, configuration, self._question.directory, self._environ, person, frozenset(names)
+            reading.settings,
+            configuration,
+            self._question.directory,
+            self._environ,
+            person,
+            frozenset(names),
+            self._question.is_stranger,
         )
         look_at_paths(around, self._say)
         if not around.is_elsewhere and not self._texts.unread_options:

@@ -21,6 +21,7 @@ from typing import Final
 
 from imperator.cli.access import obstacle
 from imperator.cli.findings import Severity
+from imperator.cli.vassal_paths import is_out_of_sight
 from imperator.cli.vassal_surroundings import Surroundings
 from imperator.instance.blame import CannotLoad, modules_in, near_files
 from imperator.instance.environment_python import package_directories, read_configuration, system_packages
@@ -64,7 +65,7 @@ def look_at_python(around: Surroundings, say: Say, *, own_python: bool) -> None:
         return
     packages = _own_packages() if settings.home is None else _virtualenv(around, settings.home, say, own_python)
     if packages is None or not os.path.isdir(around.base):
-        return
+        return  # that is said as such
     places = _places(around, packages, own_python, say)
     for said, value, where, file in _applications(around):
         target = _target(value, around.base)
@@ -99,6 +100,8 @@ def _target(value: str, base: str) -> str:
 def _virtualenv(around: Surroundings, home: str, say: Say, own_python: bool) -> list[str] | None:
     """Its packages; ``None``: it is of no use."""
     where, said = around.where(*HOME), f"home = {home}"
+    if any(is_out_of_sight(around, said, where, path, say) for path in _homes(around, home)):
+        return None
     path = next((path for path in _homes(around, home) if os.path.isdir(path)), None)
     if path is None:
         severity: Severity = "warning" if around.may_change else "error"
@@ -147,11 +150,13 @@ def _places(around: Surroundings, packages: list[str], own_python: bool, say: Sa
     own = [around.base]
     for path in around.settings.pythonpath:
         own.append(os.path.join(around.base, path))
-        if not os.path.exists(own[-1]):
-            say("warning", around.where(*_PATH), f"pythonpath = {path}: {own[-1]} is not there")
+        said, where = f"pythonpath = {path}", around.where(*_PATH)
+        if not is_out_of_sight(around, said, where, own[-1], say) and not os.path.exists(own[-1]):
+            say("warning", where, f"{said}: {own[-1]} is not there")
     own += [os.path.join(around.base, path) for path in variables.get("PYTHONPATH", "").split(":") if path]
     directories = dict.fromkeys([*packages, *_own_packages()])
     installed, certain = [], own_python and not around.may_change and not around.settings.import_
+    certain = certain and not any(around.is_hidden(os.path.join(path, ".")) for path in own)
     for directory in directories:
         more, sure = _site(directory)
         installed += [directory, *more]
@@ -240,6 +245,8 @@ def _below(directories: tuple[str, ...]) -> Iterator[str]:
 
 
 def _look_at_file(around: Surroundings, said: str, path: str, where: str, say: Say) -> None:
+    if is_out_of_sight(around, said, where, path, say):
+        return
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:

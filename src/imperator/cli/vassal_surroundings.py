@@ -26,6 +26,20 @@ class Surroundings:
     """As whom it is started."""
     unsure: frozenset[str]
     """Options whose values are not known for certain."""
+    is_stranger: bool = False
+    """Whoever looks has fewer rights than the vassal: what is hidden from them, the vassal perhaps finds."""
+
+    def is_hidden(self, path: str) -> bool:
+        """Is this path where only the vassal gets to? Then nothing can be said about it."""
+        if not self.is_stranger:
+            return False
+        try:
+            os.stat(path)
+        except PermissionError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return False
 
     @property
     def is_elsewhere(self) -> bool:
