@@ -19,6 +19,7 @@ from imperator.config.errors import ConfigurationError
 from imperator.config.given import Configuration, Given
 from imperator.config.note import Note
 from imperator.config.texts import Texts, Use, scheme_of
+from imperator.config.variables import is_variable
 
 UNKNOWN: Final = "\ufdd0"
 """Stands in a value for what was not looked into: a code point that is no character and never will be."""
@@ -28,8 +29,6 @@ LARGEST_SUM: Final = 8 << 20
 """Bytes of all files that one vassal's takes in, as often as it does."""
 MOST_READINGS: Final = 2000
 
-_FURTHER = frozenset({"attr", "vassal", "emperor", "monitor"})
-"""How the variables begin that only an Emperor knows: ``%(attr.COLOUR)``."""
 _SPOKEN_OF = re.compile(rb"[$@%]\(([^()\n]*)\)|if-(?:not-)?opt\s*[=>:\"]+\s*([^\s=<\"]+)")
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
@@ -87,9 +86,11 @@ class CarefulTexts(Texts):
         return text
 
     def further(self, name: str) -> str | None:
-        """The value of a placeholder that is set nowhere: not known here, where an Emperor or a host would say it."""
-        known_to_others = name.partition(".")[0] in _FURTHER and "." in name
-        return UNKNOWN if known_to_others or name in self._unknown_names else None
+        """The value of a placeholder that is set nowhere: not known here, where an Emperor or a host would say it.
+
+        Raises ConfigurationError for what looks like a variable of the vassal and is none.
+        """
+        return UNKNOWN if name in self._unknown_names or is_variable(name) else None
 
     def _note(self, where: str, name: str) -> None:
         self.unread.append(Note(where, f"not looked into: {name}"))

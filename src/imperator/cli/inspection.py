@@ -62,6 +62,11 @@ class Inspector:
         self._tyrant_initgroups = settings.emperor_tyrant_initgroups
         self._sections = False if settings.emperor_tyrant else settings.emperor_sections
         self._emperor = _emperor(settings)
+        self._on_demand = bool(
+            settings.emperor_on_demand_extension
+            or settings.emperor_on_demand_directory
+            or settings.emperor_on_demand_exec
+        )
         self._start_directory = start_directory
         self._own_python = own_python
         self._extensions = (*EXTENSIONS, *livery.extra_extensions)
@@ -241,6 +246,7 @@ class Inspector:
             initgroups=starter.initgroups,
             is_stranger=reader is not None and owner is None,
             own_python=self._own_python,
+            on_demand=self._on_demand,
             sections=self._sections if may_be_divided else False,
         )
         try:
@@ -293,6 +299,7 @@ class Inspector:
         if claim.path != vassal.path:  # in a file that both include: it is this vassal that comes too late
             at = Finding("error", vassal.path, f"{text} (by {claim.path}, line {claim.line})")
         vassal.findings.append(at)
+        vassal.findings.sort(key=lambda finding: (finding.path != vassal.path, finding.path, finding.line or 0))
 
     def _tell_templates(self) -> None:
         """Now that it is known who includes whom."""

@@ -7,6 +7,7 @@ might add to that cannot be known, so where that is possible what is not found i
 from __future__ import annotations
 
 import difflib
+import glob
 import os
 import re
 import site
@@ -71,7 +72,9 @@ def look_at_python(around: Surroundings, say: Say, *, own_python: bool) -> None:
         target = _target(value, around.base)
         if file or target.endswith(".py") or "/" in target or os.path.isfile(os.path.join(around.base, target)):
             _look_at_file(around, said, os.path.join(around.base, target), where, say)
-        elif target:
+        elif not all(part.isidentifier() for part in target.split(".")):
+            say("error", where, f"{said}: {target!r} is no name of a Python module")
+        else:
             _look_at_module(said, target, where, places, say)
 
 
@@ -149,7 +152,8 @@ def _places(around: Surroundings, packages: list[str], own_python: bool, say: Sa
         variables[key] = value
     own = [around.base]
     for path in around.settings.pythonpath:
-        own.append(os.path.join(around.base, path))
+        full = os.path.join(around.base, path)
+        own += (glob.glob(full) if glob.has_magic(path) else []) or [full]
         said, where = f"pythonpath = {path}", around.where(*_PATH)
         if not is_out_of_sight(around, said, where, own[-1], say) and not os.path.exists(own[-1]):
             say("warning", where, f"{said}: {own[-1]} is not there")
@@ -253,6 +257,9 @@ def _look_at_file(around: Surroundings, said: str, path: str, where: str, say: S
         severity: Severity = "warning" if around.may_change else "error"
         what = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be looked at: {error}"
         say(severity, where, f"{said}: {path} {what}{near_files(path)}")
+        return
+    if stat.S_ISDIR(found.st_mode) and not os.path.isfile(os.path.join(path, "__init__.py")):
+        say("error", where, f"{said}: {path} is a directory and no package: it has no __init__.py")
         return
     if (stopped := obstacle(Path(path).parent, around.runner)) is not None:
         say("error", where, f"{said}: {stopped}")

@@ -76,7 +76,7 @@ class Expansion:
     def _placeholder(self, expression: str, where: str) -> str | None:
         if " " not in expression:
             value = self._first_value(expression)
-            return self._further(expression) if value is None else value
+            return self._looked_up(expression, where) if value is None else value
         result: str | None = None
         operation = ""
         for word in expression.split(" "):
@@ -92,10 +92,17 @@ class Expansion:
                 continue
             value = word if _DIGITS.fullmatch(word) else self._first_value(word)
             if value is None:
-                value = self._further(word) or ""
+                value = self._looked_up(word, where) or ""
             result = _apply(operation, result or "", value)
             operation = ""
         return result
+
+    def _looked_up(self, name: str, where: str) -> str | None:
+        """The value of a placeholder that is set nowhere."""
+        try:
+            return self._further(name)
+        except ConfigurationError as error:
+            raise ConfigurationError(where, f"{error.where}: {error.text}", error.hint) from error
 
     def resolved(self, given: Given) -> Given:
         """``resolve = NAME=HOST``: a placeholder that is the host's address. Raises ConfigurationError."""
