@@ -160,7 +160,8 @@ def _socket_files(around: Surroundings, say: Say) -> None:
     person = around.starter if settings.chown_socket is not None else around.runner
     for asked in settings.sockets:
         address = asked.address
-        if "/" not in address or "://" in address or address.startswith(("@", "\\0")):
+        of_network = "://" in address or (":" in address and "/" not in address)
+        if of_network or address.isdecimal() or address.startswith(("@", "\\0")):
             continue
         said, path = f"{asked.option} = {address}", os.path.join(around.base, address)
         if is_out_of_sight(around, said, asked.where, path, say):
