@@ -82,9 +82,9 @@ def _applications(around: Surroundings) -> Iterator[tuple[str, str, str, bool]]:
     settings = around.settings
     if settings.module:
         where = around.where(*_MODULE)
-        yield f"module = {settings.module}", settings.module, where, False
+        yield f"{around.key(*_MODULE)} = {settings.module}", settings.module, where, False
     if settings.wsgi_file:
-        yield f"wsgi-file = {settings.wsgi_file}", settings.wsgi_file, around.where(*_FILE), True
+        yield f"{around.key(*_FILE)} = {settings.wsgi_file}", settings.wsgi_file, around.where(*_FILE), True
     for mount in settings.mount:
         yield f"mount = {mount.path}={mount.application}", mount.application, mount.where, False
 
@@ -102,7 +102,7 @@ def _target(value: str, base: str) -> str:
 
 def _virtualenv(around: Surroundings, home: str, say: Say, own_python: bool) -> list[str] | None:
     """Its packages; ``None``: it is of no use."""
-    where, said = around.where(*HOME), f"home = {home}"
+    where, said = around.where(*HOME), f"{around.key(*HOME)} = {home}"
     if any(is_out_of_sight(around, said, where, path, say) for path in _homes(around, home)):
         return None
     path = next((path for path in _homes(around, home) if os.path.isdir(path)), None)
@@ -154,7 +154,7 @@ def _places(around: Surroundings, packages: list[str], own_python: bool, say: Sa
     for path in around.settings.pythonpath:
         full = os.path.join(around.base, path)
         own += (glob.glob(full) if glob.has_magic(path) else []) or [full]
-        said, where = f"pythonpath = {path}", around.where(*_PATH)
+        said, where = f"{around.key(*_PATH)} = {path}", around.where(*_PATH)
         if not is_out_of_sight(around, said, where, own[-1], say) and not os.path.exists(own[-1]):
             say("warning", where, f"{said}: {own[-1]} is not there")
     own += [os.path.join(around.base, path) for path in variables.get("PYTHONPATH", "").split(":") if path]

@@ -242,7 +242,7 @@ def test_a_file_that_is_not_there(found: Found) -> None:
 
 def test_a_virtualenv_that_is_not_there(found: Found) -> None:
     (problem,) = found(a=HTTP + "virtualenv = env\nmodule = app\n")
-    assert problem == "a.ini:3: error: home = env: there is no such directory: python3 -m venv env makes one"
+    assert problem == "a.ini:3: error: virtualenv = env: there is no such directory: python3 -m venv env makes one"
 
 
 def test_a_virtualenv_that_is_none(found: Found) -> None:
