@@ -72,7 +72,8 @@ class GunicornServer:
     def _settings(self, protocol: str, threads: int, multiprocess: bool) -> dict[str, Any]:
         """What gunicorn is told, in its own words."""
         limits = self._limits
-        keep_alive = limits.keep_alive and protocol == "http"  # whoever speaks uwsgi waits for the end of the connection
+        # Whoever speaks uwsgi waits for the end of the connection.
+        keep_alive = limits.keep_alive and protocol == "http"
         return {
             "protocol": protocol,
             "uwsgi_allow_ips": "*",  # as in the original: who can connect may
