@@ -28,7 +28,7 @@ from imperator.kernel.credentials import gid_of, uid_of
 from imperator.monitors.files import EXTENSIONS
 from imperator.monitors.sections import objection_to_section
 from imperator.reign.arguments import Livery
-from imperator.reign.names import LONGEST_NAME, SourceName, VassalName
+from imperator.reign.names import SourceName, VassalName, objection_to_name
 from imperator.reign.wanted import Wanted
 
 
@@ -140,9 +140,9 @@ class Inspector:
         if not name.endswith(self._extensions):
             endings = " ".join(self._extensions)
             vassal.blame("warning", f"an Emperor would not pick it up: its name ends in none of {endings}")
-        length = len(os.fsencode(name))
-        if length > LONGEST_NAME:
-            vassal.blame("error", f"the name is {length} bytes long; {LONGEST_NAME} is the most: rename it")
+        objection = objection_to_name(VassalName(name))
+        if objection is not None:
+            vassal.blame("error", objection)
         is_first = self._compare_name(vassal)
         found = self._stat(vassal)
         if found is None:
@@ -224,7 +224,14 @@ class Inspector:
     # -- what is in it
 
     def _look_inside(
-        self, vassal: Inspected, found: os.stat_result, owner: Person | None, *, is_first: bool, executable: bool
+        self,
+        vassal: Inspected,
+        found: os.stat_result,
+        owner: Person | None,
+        *,
+        is_first: bool,
+        executable: bool,
+        is_section: bool = False,
     ) -> None:
         wanted = Wanted(
             VassalName(vassal.name), SourceName(vassal.place), (), 0.0, vassal.directory, executable=executable
@@ -235,7 +242,7 @@ class Inspector:
             return
         starter = owner or self._emperor
         reader = owner if owner is not None and os.geteuid() == 0 else owner_if_stranger(vassal.path)
-        may_be_divided = not vassal.section and vassal.name.endswith(EXTENSIONS)
+        may_be_divided = not is_section and vassal.name.endswith(EXTENSIONS)
         question = vassal_check.Question(
             path=vassal.path,
             file=vassal.name.removesuffix(f":{vassal.section}") if vassal.section else vassal.name,
@@ -257,7 +264,9 @@ class Inspector:
         if answer.sections:
             self._divide(vassal, answer.sections, found, owner)
             return
-        vassal.findings += [Finding(severity, path, text, line) for severity, path, line, text in answer.findings]
+        for severity, path, line, text in answer.findings:
+            about = f"[{vassal.section}]: " if vassal.section and line is None else ""
+            vassal.findings.append(Finding(severity, path, f"{about}{text}", line))
         vassal.uwsgi_only = tuple(answer.uwsgi_only)
         if is_first:
             self._compare(vassal, answer)
@@ -269,11 +278,11 @@ class Inspector:
             name = file.name if section == ROOT else f"{file.name}:{section}"
             vassal = replace(file, name=name, section="" if section == ROOT else section, findings=list(file.findings))
             self.report.vassals.append(vassal)
-            objection = objection_to_section(section)
+            objection = objection_to_section(section) or objection_to_name(VassalName(name))
             if objection is not None:
                 vassal.blame("error", f"[{section}]: {objection}")
             is_first = section == ROOT or self._compare_name(vassal)
-            self._look_inside(vassal, found, owner, is_first=is_first, executable=False)
+            self._look_inside(vassal, found, owner, is_first=is_first, executable=False, is_section=True)
 
     def _compare(self, vassal: Inspected, answer: vassal_check.Answer) -> None:
         """With the vassals before it."""

@@ -313,3 +313,29 @@ def test_each_section_is_looked_at(found: Found) -> None:
 def test_a_section_that_no_program_could_be_told(found: Found) -> None:
     (problem,) = found(x="[a/b]\nhttp-socket = :8400\nmodule = app\n[c]\nhttp-socket = :8401\nmodule = app\n")
     assert problem.startswith("x.ini: error: [a/b]: the name of a section that is a vassal cannot hold '/'")
+
+
+def test_the_root_section_is_one_of_them(found: Found, capsys: pytest.CaptureFixture[str]) -> None:
+    emperor = found.directory.parent / "emperor.ini"
+    emperor.write_text(f"[uwsgi]\nemperor = {found.directory}\nemperor-sections = true\n")
+    one, other = "[uwsgi]\nhttp-socket = :8400\nmodule = app\n", "[shop]\nhttp-socket = :8400\nmodule = app\n"
+    (found.directory / "x.ini").write_text(one + other)
+    assert main([str(emperor)]) == 1
+    out = capsys.readouterr().out
+    assert f"x.ini:5: error: http-socket = :8400: {found.directory}/x.ini:2 has it too" in out
+    assert "1 of 2 would be started" in out
+
+
+@pytest.mark.parametrize("name", [r"a\u0000b", r"\ud800", "é" * 130])
+def test_a_section_whose_name_no_program_can_be_given(found: Found, name: str) -> None:
+    (found.directory / "x.json").write_text(
+        f'{{"{name}": {{"module": "app"}}, "b": {{"http-socket": ":8400", "module": "app"}}}}'
+    )
+    (problem,) = found()
+    assert problem.startswith("x.json: error: [")
+    assert problem.endswith("rename it")
+
+
+def test_what_is_wrong_with_a_whole_section_names_it(found: Found) -> None:
+    (problem,) = found(x="[a]\nhttp-socket = :8400\nmodule = app\n[b c]\nmodule = app\n")
+    assert problem.startswith("x.ini: error: [b c]: there is an application, and no socket to serve it on")
