@@ -189,16 +189,19 @@ class Variables:
         return cores()
 
 
-def variables_of_process(argv: Sequence[str]) -> Variables:
-    """Of this process. If it is going to be the instance, and does not only show it, nobody else has its port."""
+def variables_of_process(argv: Sequence[str], directory: str | None = None) -> Variables:
+    """Of this process, which was started in ``directory`` (``None``: where it is now).
+
+    If it is going to be the instance, and does not only show it, nobody else has its port.
+    """
 
     def is_taken(port: int) -> bool:
         from imperator.config import ports
 
-        return ports.is_taken(port)
+        return ports.is_taken(port) or not ports.claim(port)
 
     shows = any(name == "show-config" for name, _ in _options(argv))
-    return Variables(argv, os.environ, os.getcwd(), None if shows else is_taken)
+    return Variables(argv, os.environ, os.getcwd() if directory is None else directory, None if shows else is_taken)
 
 
 def _configuration_of(argv: Sequence[str]) -> tuple[str, str]:

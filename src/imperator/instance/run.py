@@ -20,6 +20,7 @@ from imperator.config.given import Configuration
 from imperator.config.instance_loader import instance_settings
 from imperator.config.instance_settings import InstanceSettings
 from imperator.config.language import load
+from imperator.config.variables import variables_of_process
 from imperator.instance.application import Application
 from imperator.instance.blame import CannotLoad
 from imperator.instance.choice import Choice, choose, installed
@@ -116,7 +117,8 @@ class Instance:
 
     def _check(self) -> None:
         """Whether what is in the files now can be read at all. Raises ConfigurationError."""
-        instance_settings(load(self._argv, os.environ, self._directory), self._directory)
+        further = variables_of_process(self._argv, self._directory)
+        instance_settings(load(self._argv, os.environ, self._directory, further=further), self._directory)
 
     # -- the three ways to live
 
