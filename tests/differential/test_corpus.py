@@ -136,7 +136,6 @@ COMMAND = [
     "placeholders/sum.ini",
     "logic/for.ini",
     "includes/every_format.ini",
-    "options/a_vassal.ini",
     "strictness/unknown_key.ini",
     "includes/missing.ini",
     "name-with-section",
