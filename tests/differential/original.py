@@ -31,7 +31,7 @@ def limit() -> None:
 
 
 def _become(case: dict[str, Any], output: int) -> None:
-    import pyuwsgi
+    import pyuwsgi  # type: ignore[import-not-found]
 
     os.setsid()
     null = os.open(os.devnull, os.O_RDONLY)

@@ -140,6 +140,8 @@ COMMAND = [
     "includes/missing.ini",
     "name-with-section",
     "positional-files",
+    "options/exit.ini",
+    "options/exit_well.ini",
     "option-unknown",
     "options-by-letters-together",
     "environment-before-the-command-line",

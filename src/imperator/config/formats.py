@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from imperator.config.errors import ConfigurationError
+from imperator.config.note import Note
 
 ROOT: Final = "uwsgi"
 """The section that is read where none is named."""
@@ -47,6 +48,8 @@ class Document:
 
     where: str
     sections: dict[str, list[Entry]] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+    """What a person should know of the reading."""
 
     def add(self, section: str, key: str, value: str, line: int) -> None:
         self.sections.setdefault(section, []).append(Entry(key, value, line))
@@ -64,7 +67,7 @@ class Section:
     entries: list[Entry]
     is_there: bool = True
     """There is such a section at all."""
-    note: str = ""
+    notes: list[Note] = field(default_factory=list)
     """What a person should know of the reading."""
     forgets_itself: bool = False
     """The original forgets the section's name: its option shows the file alone (XML; YAML where another follows)."""
@@ -76,7 +79,10 @@ def format_of(name: str) -> str | None:
 
 
 def parse(text: str, name: str, form: str | None = None) -> Document:
-    """Read a text in the given format, or the one that its name's ending tells, or ini. Raises ConfigurationError."""
+    """All sections, in the given format, or the one that its name's ending tells, or ini. Raises ConfigurationError.
+
+    For whoever asks what there is: a slip of the pen that the original passes over is an error here.
+    """
     document = Document(name)
     match form or format_of(name):
         case "xml":
@@ -89,6 +95,8 @@ def parse(text: str, name: str, form: str | None = None) -> Document:
             _toml(text, document)
         case _:
             _ini(text, document)
+            if slip := next((note for note in document.notes if "]" not in note.text), None):
+                raise ConfigurationError(slip.where, slip.text)
     return document
 
 
@@ -99,6 +107,11 @@ def section(text: str, name: str, form: str, asked: str | None) -> Section:
             return _xml_section(text, name, asked)
         case "yaml":
             return _yaml_section(text, name, asked or ROOT)
+        case "ini":
+            document = Document(name)
+            _ini(text, document)
+            entries = document.sections.get(asked or ROOT)
+            return Section(entries or [], entries is not None, document.notes)
         case _:
             entries = parse(text, name, form).sections.get(asked or ROOT)
     if entries is None and form == "json":
@@ -120,19 +133,21 @@ def _yaml_section(text: str, name: str, asked: str) -> Section:
     from imperator.config import yaml_reader
 
     found = yaml_reader.section(text, asked)
-    note = ""
+    notes = []
     if found is None or found.lost_from is not None:
         try:
             lines = yaml_reader.real(text, name).get(asked)
         except ConfigurationError as error:
-            note = f"what is in [{asked}] from line {found.lost_from} on is lost: {error}" if found is not None else ""
+            if found is not None:
+                where = f"{name}:{found.lost_from}"
+                notes.append(Note(where, f"from here on the section is lost, for this is no YAML ({error})"))
         else:
             if lines is not None:
                 ended = found is not None and found.ended
                 return Section([Entry(*line) for line in lines], forgets_itself=ended)
     if found is None:
         return Section([], is_there=False)
-    return Section([Entry(*line) for line in found.lines], note=note, forgets_itself=found.ended)
+    return Section([Entry(*line) for line in found.lines], notes=notes, forgets_itself=found.ended)
 
 
 def _ini(text: str, document: Document) -> None:
@@ -142,7 +157,10 @@ def _ini(text: str, document: Document) -> None:
         if not line or line[0] in ";#":
             continue
         if line.startswith("["):
-            section = line[1:-1]  # the last character goes, whatever it is
+            section = line[1:-1]
+            if not line.endswith("]"):  # the last character goes, whatever it is
+                text = f"the section {line!r} has no closing bracket, so it is called {section!r}"
+                document.notes.append(Note(f"{document.where}:{number}", text))
             document.sections.setdefault(section, [])
             continue
         key, _, value = line.partition("=")
@@ -197,10 +215,10 @@ def _real(digits: str) -> float:
 
 
 def _refuse_no_texts(value: object) -> None:
-    """Of what the original's JSON does not have: the character 0, halves of characters, numbers of more than 64 bits."""
+    """What the original's JSON does not have: the character 0, halves of characters, numbers of more than 64 bits."""
     match value:
         case str():
-            if "\0" in value or not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            if "\0" in value or (not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value)):
                 raise ValueError(f"{value!r} is no text")
         case bool():
             pass

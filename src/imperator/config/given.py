@@ -45,7 +45,16 @@ LANGUAGE = frozenset(
             "inherit",
         ),
         *("set", "set-placeholder", "set-ph", "declare-option", "declare-option2", "resolve", "strict"),
-        *("blacklist", "end-blacklist", "whitelist", "end-whitelist", "show-config", "no-server"),
+        *(
+            "inject-before",
+            "inject-after",
+            "blacklist",
+            "end-blacklist",
+            "whitelist",
+            "end-whitelist",
+            "show-config",
+            "no-server",
+        ),
     }
 )
 """The words of the language itself: they say how to read, and nothing about what to run."""

@@ -16,7 +16,7 @@ apart from those of the language itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from imperator.config.catalogue import suggestion
 from imperator.config.custom import CustomOptions
@@ -295,9 +295,7 @@ class _Language:
 
     # -- one file
 
-    def _take_in(
-        self, name: str, where: str, form: str | None, *, sets_twins: bool, by: Given | None = None
-    ) -> None:
+    def _take_in(self, name: str, where: str, form: str | None, *, sets_twins: bool, by: Given | None = None) -> None:
         """Take in a file, ``file:section`` or ``:section`` of the file before. ``form``: its format, if it is said."""
         head, asked = self._split(name)
         form = form or format_of(head) or (None if head else "ini")
@@ -327,8 +325,7 @@ class _Language:
         for entry in found.entries:
             self._add(Given(entry.key, entry.value, f"{path}:{entry.line}", via=tuple(self._open[:-1])))
         self._open.pop()
-        if found.note:
-            self.configuration.notes.append(Note(path, found.note))
+        self.configuration.notes += found.notes
         if asked is not None and found.forgets_itself and by is not None:
             by.value = path
         elif is_first:

@@ -19,16 +19,15 @@ from imperator.config.given import CONDITION_ALIASES, CONDITIONS, ENDS, LOOPS, G
 
 _ESCAPED = re.compile(r"\\(.)")
 
-BUILT_IN_PLUGINS = frozenset(
-    """
+_PLUGINS = """
 pyuwsgi gevent stats_pusher_statsd nagios rrdtool carbon corerouter fastrouter http ugreen syslog rsyslog
 logsocket router_uwsgi router_redirect router_basicauth zergpool redislog mongodblog router_rewrite
 router_http logfile router_cache rawrouter router_static sslrouter cheaper_busyness transformation_tofile
 transformation_gzip transformation_chunked transformation_offload router_memcached router_redis router_hash
 router_expires router_metrics transformation_template stats_pusher_socket python spooler symcall ping signal
 cache rpc python3 asgi rsgi
-""".split()
-)
+"""
+BUILT_IN_PLUGINS = frozenset(_PLUGINS.split())
 """What a configuration may ask for with ``if-plugin`` and find: what the original's wheel has, and what we are."""
 
 _LONGEST_LINE = 1023

@@ -9,8 +9,7 @@ LEAST: Final = -(1 << 63)
 """The least whole number of 64 bits."""
 _LEADING_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 
-_NOT_NEGATIVE: Final = frozenset(
-    """
+_NOT_NEGATIVE_WORDS: Final = """
 alarm-freq async backtrace-depth cache-expire-freq cache-store-sync cheaper cheaper-initial cheaper-step
 check-interval chunked-input-timeout cpu-affinity cron-harakiri emperor-broodlord emperor-curse-tolerance
 emperor-freq emperor-max-throttle emperor-required-heartbeat emperor-throttle fastrouter-events
@@ -33,8 +32,8 @@ thread-stack-size thread-stacksize threads threads-stack-size threads-stacksize 
 wait-for-fs-timeout wait-for-iface-timeout wait-for-interface-timeout wait-for-socket-timeout
 wait-iface-timeout wait-interface-timeout websocket-ping-freq websocket-pong-tolerance websockets-ping-freq
 websockets-pong-tolerance worker-reload-mercy workers
-""".split()
-)
+"""
+_NOT_NEGATIVE: Final = frozenset(_NOT_NEGATIVE_WORDS.split())
 """The options that the original takes for an ``int``, and whose value it refuses if it is less than 0."""
 
 

@@ -46,9 +46,7 @@ def unabbreviated(beginning: str, further: Iterable[str] = ()) -> str | None:
 
     ``further``: options that were declared.
     """
-    names = {
-        name for name in (*BY_NAME, *options_uwsgi.names(), *FORMATS, *further) if name.startswith(beginning)
-    }
+    names = {name for name in (*BY_NAME, *options_uwsgi.names(), *FORMATS, *further) if name.startswith(beginning)}
     if beginning in names:
         return beginning
     return names.pop() if len(names) == 1 and len(beginning) > 1 else None

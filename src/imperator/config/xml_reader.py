@@ -14,6 +14,8 @@ Line = tuple[str, str, int]
 """A key, its value, and the number of the line."""
 
 ROOT = "uwsgi"
+_MOST_TEXT = 4 << 20
+"""Characters. More than any configuration has: entities that stand for others that stand for others."""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ def elements(text: bytes, where: str) -> list[Element]:
 
     found: list[Element] = []
     open_: list[Element] = []
+    length = 0
     parser = expat.ParserCreate()
 
     def start(tag: str, attributes: list[str]) -> None:
@@ -58,6 +61,10 @@ def elements(text: bytes, where: str) -> list[Element]:
         open_.pop().end = len(found)
 
     def characters(piece: str) -> None:
+        nonlocal length
+        length += len(piece)
+        if length > _MOST_TEXT:
+            raise ConfigurationError(f"{where}:{parser.CurrentLineNumber}", "too much text: entities that multiply?")
         if open_ and not open_[-1].children:
             open_[-1].pieces.append(piece)
 
