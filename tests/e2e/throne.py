@@ -24,11 +24,11 @@ import os, socket
 
 def application(environ, start_response):
     text = "{text}"
-    if environ["PATH_INFO"] == "/pid":
+    if environ["PATH_INFO"].endswith("/pid"):
         text = str(os.getpid())
     if environ["PATH_INFO"] == "/environ":
         text = repr(dict(os.environ))
-    if environ["PATH_INFO"] == "/hold":
+    if environ["PATH_INFO"].startswith("/hold"):
         with socket.socket(socket.AF_UNIX) as test:
             test.connect("{desk}")
             test.recv(1)
