@@ -33,6 +33,8 @@ class Ends:
     emperor: int
     config: int
     output: int
+    inode: int
+    """Of the vassal's end of the emperor fd."""
 
 
 class Recruiter:
@@ -106,7 +108,7 @@ class Recruiter:
             for fd in ours + lent:
                 os.close(fd)
             raise
-        expect(Ends(ours[0], config, output))
+        expect(Ends(ours[0], config, output, os.fstat(lent[0]).st_ino))
         self._spawner.spawn(order)
         for fd in lent:
             os.close(fd)
