@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,6 +46,13 @@ http {{
 """
 
 
+def found(program: str) -> str:
+    """Where a program is. Not everybody has /usr/sbin in the PATH."""
+    path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+    assert path is not None, f"{program} is missing: tools/setup.sh installs it, as root or with sudo"
+    return path
+
+
 @pytest.fixture
 def place(open_path: Path) -> Path:
     """Where programs keep what is theirs; every user may write there."""
@@ -58,7 +66,7 @@ def place(open_path: Path) -> Path:
 def static_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``server.c``, compiled without a library that it would need."""
     program = tmp_path_factory.mktemp("static") / "server"
-    subprocess.run(["gcc", "-O1", "-static", "-o", program, PROGRAMS / "server.c"], check=True)
+    subprocess.run([found("gcc"), "-O1", "-static", "-o", program, PROGRAMS / "server.c"], check=True)
     return program
 
 
@@ -102,7 +110,7 @@ class Site:
         """Configure nginx, which answers with this text; the command that starts it."""
         path = self.place / "nginx.conf"
         path.write_text(NGINX.format(place=self.place, port=self.port, text=text))
-        return f"nginx -e stderr -c {path}"
+        return f"{found('nginx')} -e stderr -c {path}"
 
     def smart(self) -> str:
         """A pid file, and the program that writes it."""
@@ -112,7 +120,7 @@ class Site:
         return f"{pidfile} {script}"
 
 
-NODE = f"node {PROGRAMS}/server.js"
+NODE = PROGRAMS / "server.js"
 WAYS: dict[str, Callable[[Site, str], list[str]]] = {
     "nginx": lambda site, text: [f'privileged-binary-patch-arg = {site.nginx(text)} -g "daemon off;"'],
     # It knows what it was handed by a variable of its own, and does not daemonize then.
@@ -126,12 +134,15 @@ WAYS: dict[str, Callable[[Site, str], list[str]]] = {
         site.http_socket,
         f"unprivileged-binary-patch-arg = {site.binary} '{text}'",
     ],
-    "node": lambda site, text: [f"unprivileged-binary-patch-arg = {NODE} '{text}' {site.port}"],
-    "node, inherited": lambda site, text: [site.http_socket, f"unprivileged-binary-patch-arg = {NODE} '{text}'"],
+    "node": lambda site, text: [f"unprivileged-binary-patch-arg = {found('node')} {NODE} '{text}' {site.port}"],
+    "node, inherited": lambda site, text: [
+        site.http_socket,
+        f"unprivileged-binary-patch-arg = {found('node')} {NODE} '{text}'",
+    ],
 }
 BESIDE: dict[str, Callable[[Site, str], list[str]]] = {
     "binary": lambda site, text: [f"attach-daemon = {site.binary} '{text}' {site.port}"],
-    "node": lambda site, text: [f"attach-daemon = {NODE} '{text}' {site.port}"],
+    "node": lambda site, text: [f"attach-daemon = {found('node')} {NODE} '{text}' {site.port}"],
     "smart": lambda site, text: [f"smart-attach-daemon = {site.smart()} {site.binary} '{text}' {site.port}"],
 }
 """A vassal's only content: there is nothing but what is attached."""
