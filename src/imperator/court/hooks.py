@@ -7,8 +7,8 @@ way takes the place of another; of the others only the failure is told.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from imperator.config.settings import EmperorSettings, Hook
 from imperator.court.guardian import Guardian
@@ -84,8 +84,10 @@ class HookRunner:
             self._start(wanted, hooks, phase.value, self._only_say(wanted.name, phase.value), effect.pid, command)
         if phase is HookPhase.AS_EMPEROR and self._settings.hook_as_emperor_setns:
             name = "as-emperor-setns"
-            hooks = self._settings.hook_as_emperor_setns
-            self._start(wanted, hooks, name, self._only_say(wanted.name, name), effect.pid, None, setns=True)
+            for hook in self._settings.hook_as_emperor_setns:  # each may enter other namespaces
+                one = (replace(hook, action=hook.action.rpartition(" ")[2]),)
+                say = self._only_say(wanted.name, name)
+                self._start(wanted, one, name, say, effect.pid, None, namespaces=_namespaces(hook))
 
     def before_vassal(self, instance: Serial, wanted: Wanted, done: Done) -> bool:
         """Run the hooks that come before a vassal is spawned; ``False``: there are none, and ``done`` is not called."""
@@ -125,14 +127,14 @@ class HookRunner:
         done: Done,
         pid: int | None,
         command: str | None,
-        setns: bool = False,
+        namespaces: Sequence[str] | None = None,
     ) -> HookProcess:
         self._last -= 1
         self.idle.clear()
         serial = self._last
         process = self._running[serial] = HookProcess(serial, phase, wanted.name, done)
         order = self._recruiter.hooks_order(
-            serial, wanted, hooks, phase, pid=pid, command=command, enter_namespaces=setns
+            serial, wanted, hooks, phase, pid=pid, command=command, namespaces=namespaces
         )
         self._spawner.spawn(order)
         return process
@@ -180,3 +182,8 @@ class HookRunner:
 
     def pids(self) -> Iterable[int]:
         return [process.pid for process in self._running.values() if process.pid > 0]
+
+
+def _namespaces(hook: Hook) -> tuple[str, ...]:
+    """``hook-as-emperor-setns = NAMESPACE,… ACTION:ARGUMENT``; empty where none is named."""
+    return tuple(filter(None, hook.action.rpartition(" ")[0].replace(" ", ",").split(",")))
