@@ -24,9 +24,7 @@ system_packages() {
     say "installing system packages: $*"
     local log
     log=$(mktemp)
-    if { ${as_root[@]+"${as_root[@]}"} apt-get -qq update \
-        && ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
-            apt-get -qq install --yes --no-install-recommends "$@"; } >"$log" 2>&1 </dev/null; then
+    if ${as_root[@]+"${as_root[@]}"} "${BASH_SOURCE[0]%/*}/apt_install.sh" "$@" >"$log" 2>&1 </dev/null; then
         rm -f "$log"
         return 0
     fi
@@ -34,4 +32,15 @@ system_packages() {
     rm -f "$log"
     [ "$need" = useful ] || fail "apt-get could not install: $*"
     say "going on without: $*"
+}
+
+# $1: "needed" or "useful"; the rest: "PROGRAM=PACKAGE PACKAGE…" for each program that has to be there.
+programs() {
+    local need=$1 one packages=()
+    shift
+    for one; do
+        # Not everybody has /usr/sbin in the PATH.
+        have "${one%%=*}" || [ -x "/usr/sbin/${one%%=*}" ] || packages+=(${one#*=})
+    done
+    [ ${#packages[@]} -eq 0 ] || system_packages "$need" "${packages[@]}"
 }

@@ -17,10 +17,14 @@ have "$python" || fail "no interpreter at $python. Name one: make PYTHON=/path/t
     || fail "$python is $("$python" -V); Imperator needs 3.11 or newer. Name one: make PYTHON=/path/to/python3"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || system_packages needed python3-venv
 
-# pyuwsgi comes ready-made for the usual processors. Elsewhere pip builds it, and that takes a compiler.
+# What the tests run beside Imperator. Without one of them its tests fail and say so; everything else works.
+programs useful nginx=nginx-light node=nodejs "gcc=gcc libc6-dev" curl=curl ps=procps
+
+# pyuwsgi comes ready-made for the usual processors. Elsewhere pip builds it, and that takes Python's headers as well.
 case $(uname -m) in
     x86_64 | aarch64) ;;
-    *) have gcc || system_packages useful gcc libc6-dev python3-dev ;;
+    *) "$python" -c 'import os, sys, sysconfig as c; sys.exit(not os.path.exists(c.get_config_h_filename()))' \
+        || system_packages useful gcc libc6-dev python3-dev ;;
 esac
 
 say "building $venv from $("$python" -V) (only now, and when pyproject.toml changes)"

@@ -7,27 +7,27 @@ Both run in the same directory, with the same command line and the same environm
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.language import load
 from imperator.config.show import show_config
 
+from . import original
+from .original import PATIENCE
+
 UWSGI = Path(sys.executable).with_name("uwsgi")
 IMPERATOR = Path(sys.executable).with_name("imperator")
-PATIENCE = 20.0
-"""Seconds of wall time. Those of the processor are limited to much less: some files make the original run for ever."""
-PROCESSOR_TIME = 2
-MEMORY = 1 << 30
 
 _BEGIN, _END = ";uWSGI instance configuration\n", ";end of configuration\n"
 _FIRST = ["--show-config", "--no-server"]
@@ -69,7 +69,32 @@ Answer = Shown | Refused
 
 def ask_uwsgi(case: Case) -> Answer:
     """What the original says. ``Refused(-N)``: signal N ended it (it ran for ever, or crashed)."""
+    if case.stdin is not None or case.fds:
+        return ask_uwsgi_process(case)
+    question = {
+        "argv": [*_FIRST, *case.argv],
+        "directory": str(case.directory),
+        "environ": dict(case.environment()),
+    }
+    helper = _original()
+    assert helper.stdin is not None and helper.stdout is not None
+    helper.stdin.write(json.dumps(question) + "\n")
+    helper.stdin.flush()
+    answer = json.loads(helper.stdout.readline())
+    return _read(answer["output"], answer["code"])
+
+
+def ask_uwsgi_process(case: Case) -> Answer:
+    """The same, of a process that was started for this case alone."""
     return _run([str(UWSGI), *_FIRST, *case.argv], case)
+
+
+@cache
+def _original() -> subprocess.Popen[str]:
+    """It ends with the tests, whose end closes its standard input."""
+    return subprocess.Popen(
+        [sys.executable, original.__file__, _END], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 def ask_command(case: Case) -> Answer:
@@ -98,7 +123,7 @@ def _run(command: Sequence[str], case: Case) -> Answer:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=case.fds,
-                preexec_fn=_limit,
+                preexec_fn=original.limit,
             )
         )
         try:
@@ -106,17 +131,14 @@ def _run(command: Sequence[str], case: Case) -> Answer:
         except subprocess.TimeoutExpired:
             process.kill()
             output, _ = process.communicate()
-    said = output.decode(errors="surrogateescape")
+    return _read(output.decode(errors="surrogateescape"), process.returncode)
+
+
+def _read(said: str, code: int) -> Answer:
     begin, end = said.find(_BEGIN), said.rfind(_END)
     if begin >= 0 and end >= 0:
         return Shown(_without_times(said[begin : end + len(_END)]))
-    return Refused(process.returncode, said[-2000:])
-
-
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_TIME, PROCESSOR_TIME))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return Refused(code, said[-2000:])
 
 
 def _without_times(text: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from .empire import MARK, Empire, expect_nobody, processes_with
 from .stage import Stage
+from .throne import Court
 
 Reign = Callable[..., Empire]
 
@@ -91,3 +92,24 @@ def reign(stage: Stage, vassals: Path) -> Iterator[Reign]:
 def as_root() -> None:
     if os.getuid() != 0:
         pytest.skip("only root can do this")
+
+
+@pytest.fixture
+def court(open_path: Path) -> Iterator[Court]:
+    """Where instances live whose Emperor is the test. All end with it, and leave nobody behind."""
+    court = Court(open_path)
+    yield court
+    try:
+        court.close()
+        for instance in court.instances:
+            instance.end()
+            instance.log.wait_for_end()
+            assert not instance.log.find("^Traceback"), "\n".join(instance.log.lines)
+        expect_nobody(court.mark)
+    finally:
+        for instance in court.instances:
+            instance.abandon()
+            instance.process.kill()
+            instance.process.wait()
+        for pid in processes_with(court.mark):
+            os.kill(pid, signal.SIGKILL)

@@ -80,7 +80,7 @@ def test_a_hook_that_fails_is_named_and_the_vassal_tried_again(
 
 def test_an_emperor_whose_start_hook_fails_does_not_start(reign: Reign) -> None:
     empire = reign("--hook-emperor-start", "exec:exit 3")
-    empire.expect("emperor-start exec:exit 3: ended with 3")
+    empire.expect("command line: hook-emperor-start = exec:exit 3: ended with 3")
     assert empire.process.wait(PATIENCE) == 1
 
 

@@ -86,30 +86,32 @@ def test_a_link_of_the_attackers_to_a_file_of_the_victims(
 
 
 SWAPPER = """
-    import os, sys
+    import os, random, sys, time
     link, victims, own = sys.argv[1:]
     print("begun", flush=True)
     while True:
         for target in (victims, own):
             os.symlink(target, link + ".new")
             os.rename(link + ".new", link)
+            time.sleep(random.random() / 50)
 """
 
 
 def test_a_link_that_is_swapped_all_the_time(
     reign: Reign, stage: Stage, shared: Path, open_path: Path, file_of: Callable[..., Path]
 ) -> None:
+    """Whenever it is looked at it may lead to the victim's file, and a moment later to the attacker's own."""
     victims = file_of(VICTIM, directory=home(open_path, VICTIM))
     own = file_of(ATTACKER, directory=home(open_path, ATTACKER))
     swapper = as_user(ATTACKER, SWAPPER, shared / "swap.ini", victims, own, wait=False)
     try:
         assert swapper.stdout is not None
         assert swapper.stdout.readline() == "begun\n"
-        reign("--emperor-tyrant", "--emperor-throttle", "0", "--emperor-no-blacklist")
-        for _ in range(5):
-            puppet = stage.next("swap.ini")
-            assert puppet.given["uids"] == [ATTACKER] * 3
-            puppet.exit(0)
+        empire = reign("--emperor-tyrant", "--emperor-throttle", "0", "--emperor-no-blacklist")
+        for _ in range(3):
+            empire.expect(f"swap.ini .*refused as uid ({VICTIM}|{ATTACKER})")
+        for _ in range(3):
+            assert stage.next("swap.ini").given["uids"] == [ATTACKER] * 3
     finally:
         swapper.kill()
         swapper.communicate()

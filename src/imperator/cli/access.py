@@ -11,8 +11,11 @@ import pwd
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from imperator.kernel.credentials import groups_of
+
+_NOGROUP: Final = 65534
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +62,17 @@ def obstacle(path: Path, person: Person) -> str | None:
             behind = "" if step == real else f", on the way to {path}"
             return f"{person} may not enter {step} ({mode}){behind}: chmod o+x it, or move things elsewhere"
     return None
+
+
+def owner_if_stranger(path: str) -> Person | None:
+    """With whose rights a file is read, if not with ours: root reads nobody else's file as root. Raises OSError."""
+    if os.geteuid() != 0:
+        return None
+    owner = next((found.st_uid for found in (os.stat(path), os.lstat(path)) if found.st_uid != 0), None)
+    if owner is None:
+        return None
+    try:
+        gid = pwd.getpwuid(owner).pw_gid
+    except KeyError:
+        gid = _NOGROUP  # the file's own group may be one with more rights: that of a set-group-ID directory
+    return Person(owner, gid, initgroups=True)

@@ -19,6 +19,7 @@ from imperator.config.errors import ConfigurationError
 from imperator.config.given import Configuration, Given
 from imperator.config.note import Note
 from imperator.config.texts import Texts, Use, scheme_of
+from imperator.config.variables import is_variable
 
 UNKNOWN: Final = "\ufdd0"
 """Stands in a value for what was not looked into: a code point that is no character and never will be."""
@@ -27,9 +28,8 @@ LARGEST_FILE: Final = 1 << 20
 LARGEST_SUM: Final = 8 << 20
 """Bytes of all files that one vassal's takes in, as often as it does."""
 MOST_READINGS: Final = 2000
+_GENTLY: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
-_FURTHER = frozenset({"attr", "vassal", "emperor", "monitor"})
-"""How the variables begin that only an Emperor knows: ``%(attr.COLOUR)``."""
 _SPOKEN_OF = re.compile(rb"[$@%]\(([^()\n]*)\)|if-(?:not-)?opt\s*[=>:\"]+\s*([^\s=<\"]+)")
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
@@ -62,6 +62,8 @@ class CarefulTexts(Texts):
             return False
         if name != "-" and scheme_of(name) is None:
             self._refuse_strange(name, where)
+            if use == "lines" and self.is_stranger and self._is_refused(name):
+                raise self._hidden(name, where)
             return True
         self._note(where, name)
         self.unread_options = True
@@ -87,9 +89,24 @@ class CarefulTexts(Texts):
         return text
 
     def further(self, name: str) -> str | None:
-        """The value of a placeholder that is set nowhere: not known here, where an Emperor or a host would say it."""
-        known_to_others = name.partition(".")[0] in _FURTHER and "." in name
-        return UNKNOWN if known_to_others or name in self._unknown_names else None
+        """The value of a placeholder that is set nowhere: not known here, where an Emperor or a host would say it.
+
+        Raises ConfigurationError for what looks like a variable of the vassal and is none.
+        """
+        return UNKNOWN if name in self._unknown_names or is_variable(name) else None
+
+    @staticmethod
+    def _hidden(name: str, where: str) -> NotLookedInto:
+        return NotLookedInto(where, f"not looked into: the owner of the file may not read {name}")
+
+    def _is_refused(self, name: str) -> bool:
+        try:
+            os.close(os.open(os.path.join(self.directory, name), _GENTLY))
+        except PermissionError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return False
 
     def _note(self, where: str, name: str) -> None:
         self.unread.append(Note(where, f"not looked into: {name}"))
@@ -107,15 +124,14 @@ class CarefulTexts(Texts):
         raise NotLookedInto(where, f"not looked into: {name} is no regular file")
 
     def _plain(self, name: str, where: str) -> bytes:
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         try:
-            with open(os.open(os.path.join(self.directory, name), flags), "rb") as file:
+            with open(os.open(os.path.join(self.directory, name), _GENTLY), "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise NotLookedInto(where, f"not looked into: {name} is no regular file")
                 text = file.read(LARGEST_FILE + 1)
         except OSError as error:
             if self.is_stranger and error.errno in (errno.EACCES, errno.EPERM):
-                raise NotLookedInto(where, f"not looked into: the owner of the file may not read {name}") from error
+                raise self._hidden(name, where) from error
             raise ConfigurationError(where, f"cannot read {name}: {error.strerror}") from error
         except ValueError as error:
             raise ConfigurationError(where, f"cannot read {name!r}: {error}") from error

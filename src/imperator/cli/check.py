@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from imperator.bureau.escape import visible
+from imperator.cli.emperor_file import settings_of
 from imperator.cli.findings import Finding, Inspected, Report
 from imperator.cli.inspection import Inspector, Place
 from imperator.config.settings import EmperorSettings
@@ -102,7 +103,7 @@ def _inspect(options: argparse.Namespace) -> Report:
     report = Report()
     plain: list[Place] = []
     for text in options.places:
-        settings = _emperor_file(text, report)
+        settings = settings_of(text) if text.endswith(EXTENSIONS) and os.path.isfile(text) else None
         if settings is None:
             plain.append(Place(text))
             continue
@@ -113,21 +114,6 @@ def _inspect(options: argparse.Namespace) -> Report:
     if plain:
         _look(own, plain, report)
     return report
-
-
-def _emperor_file(text: str, report: Report) -> EmperorSettings | None:
-    """The settings, if this is an Emperor's file: one that names sources of vassals."""
-    from imperator.config.errors import ConfigurationError
-    from imperator.config.loader import load_emperor
-
-    if not (text.endswith(EXTENSIONS) and os.path.isfile(text)):
-        return None
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("UWSGI_")}
-    try:
-        settings = load_emperor([text], environment, os.getcwd())
-    except (ConfigurationError, OSError):
-        return None  # whatever is wrong with it, it is told of as a vassal's file
-    return settings if settings.emperor else None
 
 
 def _look(settings: EmperorSettings, places: list[Place], report: Report) -> None:

@@ -26,6 +26,7 @@ _EPILOG: Final = """\
 examples:
   imperator explain blog.ini                       every option, and where it comes from
   imperator explain blog.ini socket                one option: each step that made it
+  imperator explain blog.ini engine                what would serve it, and why
   imperator explain blog.ini -- --set port=8080    with the arguments that it would be started with
 
 exit code: 0, 1 if the configuration is wrong or has no such option, 2 for a usage error.
@@ -51,7 +52,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"{note.where}: {note.text}", file=sys.stderr)
     if options.key is None:
         _explain_all(configuration)
-        return FINE
+        return _explain_engine(configuration)
+    if options.key == "engine":
+        return _explain_engine(configuration)
     return _explain_one(configuration, options.key, options.file)
 
 
@@ -72,11 +75,23 @@ def _explain_all(configuration: Configuration) -> None:
     width = min(max((len(line) for line, _ in rows), default=0), 60)
     for line, where in rows:
         print(f"{line:{width}}  ; {where}")
-    _explain_engine(configuration)
 
 
-def _explain_engine(configuration: Configuration) -> None:
+def _explain_engine(configuration: Configuration) -> int:
     """Which engine would serve it, and why."""
+    from imperator.config.instance_loader import instance_settings
+    from imperator.instance.choice import choose, installed
+
+    if configuration.last("emperor") is not None:
+        return FINE
+    try:
+        choice = choose(instance_settings(configuration, os.getcwd()), installed())
+    except ConfigurationError as error:
+        sys.stdout.flush()
+        print(f"imperator explain: it could not be served: {error}", file=sys.stderr)
+        return SOMETHING_WRONG
+    print(f"; engine {choice.engine}: {choice.reason}")
+    return FINE
 
 
 def _explain_one(configuration: Configuration, key: str, file: str) -> int:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from imperator.cli import vassal_check
-from imperator.cli.access import Person, obstacle
+from imperator.cli.access import Person, obstacle, owner_if_stranger
 from imperator.cli.addresses import Addresses, Claim
 from imperator.cli.apart import Apart, GaveUp
 from imperator.cli.findings import Finding, Inspected, Report
@@ -28,7 +28,7 @@ from imperator.kernel.credentials import gid_of, uid_of
 from imperator.monitors.files import EXTENSIONS
 from imperator.monitors.sections import objection_to_section
 from imperator.reign.arguments import Livery
-from imperator.reign.names import LONGEST_NAME, SourceName, VassalName
+from imperator.reign.names import SourceName, VassalName, objection_to_name
 from imperator.reign.wanted import Wanted
 
 
@@ -62,6 +62,11 @@ class Inspector:
         self._tyrant_initgroups = settings.emperor_tyrant_initgroups
         self._sections = False if settings.emperor_tyrant else settings.emperor_sections
         self._emperor = _emperor(settings)
+        self._on_demand = bool(
+            settings.emperor_on_demand_extension
+            or settings.emperor_on_demand_directory
+            or settings.emperor_on_demand_exec
+        )
         self._start_directory = start_directory
         self._own_python = own_python
         self._extensions = (*EXTENSIONS, *livery.extra_extensions)
@@ -135,9 +140,9 @@ class Inspector:
         if not name.endswith(self._extensions):
             endings = " ".join(self._extensions)
             vassal.blame("warning", f"an Emperor would not pick it up: its name ends in none of {endings}")
-        length = len(os.fsencode(name))
-        if length > LONGEST_NAME:
-            vassal.blame("error", f"the name is {length} bytes long; {LONGEST_NAME} is the most: rename it")
+        objection = objection_to_name(VassalName(name))
+        if objection is not None:
+            vassal.blame("error", objection)
         is_first = self._compare_name(vassal)
         found = self._stat(vassal)
         if found is None:
@@ -219,7 +224,14 @@ class Inspector:
     # -- what is in it
 
     def _look_inside(
-        self, vassal: Inspected, found: os.stat_result, owner: Person | None, *, is_first: bool, executable: bool
+        self,
+        vassal: Inspected,
+        found: os.stat_result,
+        owner: Person | None,
+        *,
+        is_first: bool,
+        executable: bool,
+        is_section: bool = False,
     ) -> None:
         wanted = Wanted(
             VassalName(vassal.name), SourceName(vassal.place), (), 0.0, vassal.directory, executable=executable
@@ -229,8 +241,8 @@ class Inspector:
         if executable or not vassal.usable:
             return
         starter = owner or self._emperor
-        reader = self._reader(vassal, found, owner)
-        may_be_divided = not vassal.section and vassal.name.endswith(EXTENSIONS)
+        reader = owner if owner is not None and os.geteuid() == 0 else owner_if_stranger(vassal.path)
+        may_be_divided = not is_section and vassal.name.endswith(EXTENSIONS)
         question = vassal_check.Question(
             path=vassal.path,
             file=vassal.name.removesuffix(f":{vassal.section}") if vassal.section else vassal.name,
@@ -241,6 +253,7 @@ class Inspector:
             initgroups=starter.initgroups,
             is_stranger=reader is not None and owner is None,
             own_python=self._own_python,
+            on_demand=self._on_demand,
             sections=self._sections if may_be_divided else False,
         )
         try:
@@ -251,7 +264,9 @@ class Inspector:
         if answer.sections:
             self._divide(vassal, answer.sections, found, owner)
             return
-        vassal.findings += [Finding(severity, path, text, line) for severity, path, line, text in answer.findings]
+        for severity, path, line, text in answer.findings:
+            about = f"[{vassal.section}]: " if vassal.section and line is None else ""
+            vassal.findings.append(Finding(severity, path, f"{about}{text}", line))
         vassal.uwsgi_only = tuple(answer.uwsgi_only)
         if is_first:
             self._compare(vassal, answer)
@@ -263,11 +278,11 @@ class Inspector:
             name = file.name if section == ROOT else f"{file.name}:{section}"
             vassal = replace(file, name=name, section="" if section == ROOT else section, findings=list(file.findings))
             self.report.vassals.append(vassal)
-            objection = objection_to_section(section)
+            objection = objection_to_section(section) or objection_to_name(VassalName(name))
             if objection is not None:
                 vassal.blame("error", f"[{section}]: {objection}")
             is_first = section == ROOT or self._compare_name(vassal)
-            self._look_inside(vassal, found, owner, is_first=is_first, executable=False)
+            self._look_inside(vassal, found, owner, is_first=is_first, executable=False, is_section=True)
 
     def _compare(self, vassal: Inspected, answer: vassal_check.Answer) -> None:
         """With the vassals before it."""
@@ -279,16 +294,6 @@ class Inspector:
             self._templates[os.path.realpath(vassal.path)] = vassal
         for path in answer.files:
             self._includers.setdefault(path, vassal.path)
-
-    @staticmethod
-    def _reader(vassal: Inspected, found: os.stat_result, owner: Person | None) -> Person | None:
-        """With whose rights its content is looked at; ``None``: ours. Root reads nobody else's file as root."""
-        if os.geteuid() != 0:
-            return None
-        if owner is not None:
-            return owner
-        stranger = next((one for one in (found, os.lstat(vassal.path)) if one.st_uid != 0), None)
-        return None if stranger is None else Person(stranger.st_uid, stranger.st_gid, initgroups=True)
 
     def _compare_address(self, vassal: Inspected, claim: Claim) -> None:
         rival = self._addresses.rival(vassal.label, claim)
@@ -303,6 +308,7 @@ class Inspector:
         if claim.path != vassal.path:  # in a file that both include: it is this vassal that comes too late
             at = Finding("error", vassal.path, f"{text} (by {claim.path}, line {claim.line})")
         vassal.findings.append(at)
+        vassal.findings.sort(key=lambda finding: (finding.path != vassal.path, finding.path, finding.line or 0))
 
     def _tell_templates(self) -> None:
         """Now that it is known who includes whom."""

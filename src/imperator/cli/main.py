@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(arguments: list[str]) -> int:
     """Be what the configuration says."""
-    from imperator.config.errors import ConfigurationError
+    from imperator.config.errors import ConfigurationError, ExitAsked
     from imperator.config.language import load
     from imperator.config.variables import variables_of_process
 
@@ -65,6 +65,9 @@ def run(arguments: list[str]) -> int:
         if configuration.last("emperor") is None and not configuration.last("imperial-monitor-list"):
             return be_instance(configuration, arguments)
         return reign(configuration)
+    except ExitAsked as asked:
+        print(f"imperator: {asked}", file=sys.stderr)
+        return asked.code
     except ConfigurationError as error:
         print(f"imperator: {error}", file=sys.stderr)
         return CONFIGURATION_ERROR

@@ -29,7 +29,9 @@ from imperator.config.errors import ConfigurationError
 from imperator.config.formats import FORMATS, parse
 from imperator.config.given import COMMAND_LINE, CONDITION_ALIASES, CONDITIONS, ENDS, LOOPS, Configuration, Given
 from imperator.config.instance_loader import Reading, read_instance
+from imperator.config.instance_settings import InstanceSettings
 from imperator.config.language import load
+from imperator.instance.choice import Installed, NoEngine, choose, installed
 from imperator.monitors.sections import vassals_in
 
 MOST_FINDINGS: Final = 50
@@ -39,6 +41,7 @@ _MOST_SUGGESTIONS: Final = 20
 _NEGATIVE: Final = "cannot be less than 0"
 _NEEDED_PLUGINS: Final = frozenset({"need-plugin", "need-plugins"})
 _DAEMONIZING: Final = frozenset({"daemonize", "daemonize2"})
+_SUB_EMPERORS: Final = frozenset({"emperor", "vassals", "imperial-monitor-list"})
 _WITH_FORMATS: Final = frozenset({"log_format", "env", "hook_as_user"})
 """Fields whose values may hold ``%(…)`` that is no placeholder."""
 
@@ -65,6 +68,8 @@ class Question:
     """The file is not read with the rights that the vassal would have, but with its owner's."""
     own_python: bool
     """The vassal's program is of this Python."""
+    on_demand: bool = False
+    """The Emperor has on-demand vassals: this may be one, with a socket that its file says nothing of."""
     sections: bool | None = False
     """``emperor-sections``, for a file that may be divided: perhaps it is not one vassal but several."""
 
@@ -95,6 +100,7 @@ def warm_up(environ: Mapping[str, str]) -> None:
     person = Person(os.geteuid(), os.getegid(), initgroups=True)
     arguments = ["--module", "os", "--mount", "/=x:y", "--http-socket", "127.0.0.1:0"]
     look_at(Question("/", "", arguments, "/", person.uid, person.gid, True, False, True), environ)
+    _installed()
 
 
 def answer(question: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -211,7 +217,13 @@ class _Look:
         names = {given.key for given in unsure}
         person = Person(self._question.uid, self._question.gid, self._question.initgroups)
         around = Surroundings(
-            reading.settings, configuration, self._question.directory, self._environ, person, frozenset(names)
+            reading.settings,
+            configuration,
+            self._question.directory,
+            self._environ,
+            person,
+            frozenset(names),
+            self._question.is_stranger,
         )
         look_at_paths(around, self._say)
         if not around.is_elsewhere and not self._texts.unread_options:
@@ -227,10 +239,14 @@ class _Look:
         self._answer.looks_like_template = (
             does_nothing(configuration, reading.settings, self._question.file) and not self._texts.unread_options
         )
+        is_certain = not (unsure or reading.errors or self._texts.unread_options)
+        if is_certain and not self._answer.looks_like_template:
+            self._engine(reading.settings, configuration)
 
     def _read(self, configuration: Configuration) -> tuple[Reading, list[Given]]:
         """The settings, made of what is certain; and what is not."""
         unsure = uncertain(configuration)
+        unsure += [given for given in configuration if "\0" in given.text and given not in unsure]
         for note in unset_variables(configuration, self._environ):
             self._say("warning", note.where, note.text)
         if unsure:
@@ -276,6 +292,8 @@ class _Look:
         """What is odd about single values, whichever program acts on them."""
         doubtful = {id(given) for given in unsure}
         for given in configuration.meant():
+            if "\0" in given.text:
+                self._say("error", given.where, f"{given.key} = {given.text}: it holds a null character")
             if id(given) in doubtful:
                 continue
             option = INSTANCE_BY_NAME.get(given.key)
@@ -289,6 +307,19 @@ class _Look:
             elif option is not None and option.kind == "integer" and given.text.strip().startswith("-"):
                 self._say("error", given.where, f"{given.key} = {given.text}: {_NEGATIVE}")
 
+    def _engine(self, settings: InstanceSettings, configuration: Configuration) -> None:
+        """Whether Imperator would find an engine that can do all this."""
+        question = self._question
+        if not question.own_python or question.on_demand or "LISTEN_FDS" in self._environ:
+            return
+        if any(given.key in _SUB_EMPERORS for given in configuration):
+            return
+        try:
+            choose(settings, _installed())
+        except NoEngine as error:
+            where = error.where if self._place(error.where)[1] is not None else question.file
+            self._say("error", where, f"{error.text}" + (f" ({error.hint})" if error.hint else ""))
+
     def _only_uwsgi(self, reading: Reading) -> None:
         for what, where in reading.settings.uwsgi_only:
             key = what.partition(" ")[0]
@@ -301,6 +332,11 @@ class _Look:
             elif key in _DAEMONIZING:
                 text = f"{key}: a vassal must stay with its Emperor, so this only says where the log goes: write logto"
                 self._say("warning", where, text)
+
+
+@lru_cache(maxsize=1)
+def _installed() -> Installed:
+    return installed()
 
 
 def _placeholders(value: str) -> Iterator[str]:

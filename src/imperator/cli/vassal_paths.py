@@ -33,13 +33,26 @@ def look_at_paths(around: Surroundings, say: Say) -> None:
         _directory(around, f"chdir = {around.settings.chdir}", where, around.base, say)
     for option, path, base, person, where in _written(around):
         _writable(around, f"{option} = {path}", where, os.path.join(base, path), person, say)
-    for prefix, path in around.settings.static_map:
-        if not os.path.exists(os.path.join(around.base, path)):
-            say("warning", around.where("static-map"), f"static-map = {prefix}={path}: {path} is not there")
-    for path in around.settings.check_static:
-        if not os.path.exists(os.path.join(around.base, path)):
-            say("warning", around.where("check-static"), f"check-static = {path}: it is not there")
+    for said, path, where in _served(around):
+        full = os.path.join(around.base, path)
+        if not is_out_of_sight(around, said, where, full, say) and not os.path.exists(full):
+            say("warning", where, f"{said}: {full} is not there")
     _socket_files(around, say)
+
+
+def is_out_of_sight(around: Surroundings, said: str, where: str, path: str, say: Say) -> bool:
+    """Nothing can be said about this path: that is said."""
+    hidden = around.is_hidden(path)
+    if hidden:
+        say("warning", where, f"{said}: not looked at: the owner of the file may not get to {path}, the vassal may")
+    return hidden
+
+
+def _served(around: Surroundings) -> Iterator[tuple[str, str, str]]:
+    for prefix, path in around.settings.static_map:
+        yield f"static-map = {prefix}={path}", path, around.where("static-map")
+    for path in around.settings.check_static:
+        yield f"check-static = {path}", path, around.where("check-static")
 
 
 def _users(around: Surroundings, say: Say) -> None:
@@ -79,6 +92,8 @@ def _missing(around: Surroundings) -> tuple[Severity, str]:
 
 
 def _directory(around: Surroundings, said: str, where: str, path: str, say: Say) -> None:
+    if is_out_of_sight(around, said, where, path, say):
+        return
     severity, now = _missing(around)
     found = _stat(path)
     if isinstance(found, OSError):
@@ -110,6 +125,8 @@ def _is_no_file(log: str) -> bool:
 
 def _writable(around: Surroundings, said: str, where: str, path: str, person: Person, say: Say) -> None:
     path = os.path.realpath(path)
+    if is_out_of_sight(around, said, where, path, say):
+        return
     found = _stat(path)
     if isinstance(found, os.stat_result):
         if stat.S_ISDIR(found.st_mode):
@@ -143,9 +160,12 @@ def _socket_files(around: Surroundings, say: Say) -> None:
     person = around.starter if settings.chown_socket is not None else around.runner
     for asked in settings.sockets:
         address = asked.address
-        if "/" not in address or "://" in address or address.startswith(("@", "\\0")):
+        of_network = "://" in address or (":" in address and "/" not in address)
+        if of_network or address.isdecimal() or address.startswith(("@", "\\0")):
             continue
         said, path = f"{asked.option} = {address}", os.path.join(around.base, address)
+        if is_out_of_sight(around, said, asked.where, path, say):
+            continue
         found = _stat(path)
         if isinstance(found, os.stat_result) and not stat.S_ISSOCK(found.st_mode):
             say("error", asked.where, f"{said}: {path} is there and is no socket: remove it, or choose another path")

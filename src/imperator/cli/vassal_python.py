@@ -7,6 +7,7 @@ might add to that cannot be known, so where that is possible what is not found i
 from __future__ import annotations
 
 import difflib
+import glob
 import os
 import re
 import site
@@ -21,6 +22,7 @@ from typing import Final
 
 from imperator.cli.access import obstacle
 from imperator.cli.findings import Severity
+from imperator.cli.vassal_paths import is_out_of_sight
 from imperator.cli.vassal_surroundings import Surroundings
 from imperator.instance.blame import CannotLoad, modules_in, near_files
 from imperator.instance.environment_python import package_directories, read_configuration, system_packages
@@ -64,13 +66,15 @@ def look_at_python(around: Surroundings, say: Say, *, own_python: bool) -> None:
         return
     packages = _own_packages() if settings.home is None else _virtualenv(around, settings.home, say, own_python)
     if packages is None or not os.path.isdir(around.base):
-        return
+        return  # that is said as such
     places = _places(around, packages, own_python, say)
     for said, value, where, file in _applications(around):
         target = _target(value, around.base)
         if file or target.endswith(".py") or "/" in target or os.path.isfile(os.path.join(around.base, target)):
             _look_at_file(around, said, os.path.join(around.base, target), where, say)
-        elif target:
+        elif not all(part.isidentifier() for part in target.split(".")):
+            say("error", where, f"{said}: {target!r} is no name of a Python module")
+        else:
             _look_at_module(said, target, where, places, say)
 
 
@@ -78,9 +82,9 @@ def _applications(around: Surroundings) -> Iterator[tuple[str, str, str, bool]]:
     settings = around.settings
     if settings.module:
         where = around.where(*_MODULE)
-        yield f"module = {settings.module}", settings.module, where, False
+        yield f"{around.key(*_MODULE)} = {settings.module}", settings.module, where, False
     if settings.wsgi_file:
-        yield f"wsgi-file = {settings.wsgi_file}", settings.wsgi_file, around.where(*_FILE), True
+        yield f"{around.key(*_FILE)} = {settings.wsgi_file}", settings.wsgi_file, around.where(*_FILE), True
     for mount in settings.mount:
         yield f"mount = {mount.path}={mount.application}", mount.application, mount.where, False
 
@@ -98,7 +102,9 @@ def _target(value: str, base: str) -> str:
 
 def _virtualenv(around: Surroundings, home: str, say: Say, own_python: bool) -> list[str] | None:
     """Its packages; ``None``: it is of no use."""
-    where, said = around.where(*HOME), f"home = {home}"
+    where, said = around.where(*HOME), f"{around.key(*HOME)} = {home}"
+    if any(is_out_of_sight(around, said, where, path, say) for path in _homes(around, home)):
+        return None
     path = next((path for path in _homes(around, home) if os.path.isdir(path)), None)
     if path is None:
         severity: Severity = "warning" if around.may_change else "error"
@@ -146,12 +152,15 @@ def _places(around: Surroundings, packages: list[str], own_python: bool, say: Sa
         variables[key] = value
     own = [around.base]
     for path in around.settings.pythonpath:
-        own.append(os.path.join(around.base, path))
-        if not os.path.exists(own[-1]):
-            say("warning", around.where(*_PATH), f"pythonpath = {path}: {own[-1]} is not there")
+        full = os.path.join(around.base, path)
+        own += (glob.glob(full) if glob.has_magic(path) else []) or [full]
+        said, where = f"{around.key(*_PATH)} = {path}", around.where(*_PATH)
+        if not is_out_of_sight(around, said, where, own[-1], say) and not os.path.exists(own[-1]):
+            say("warning", where, f"{said}: {own[-1]} is not there")
     own += [os.path.join(around.base, path) for path in variables.get("PYTHONPATH", "").split(":") if path]
     directories = dict.fromkeys([*packages, *_own_packages()])
     installed, certain = [], own_python and not around.may_change and not around.settings.import_
+    certain = certain and not any(around.is_hidden(os.path.join(path, ".")) for path in own)
     for directory in directories:
         more, sure = _site(directory)
         installed += [directory, *more]
@@ -240,12 +249,17 @@ def _below(directories: tuple[str, ...]) -> Iterator[str]:
 
 
 def _look_at_file(around: Surroundings, said: str, path: str, where: str, say: Say) -> None:
+    if is_out_of_sight(around, said, where, path, say):
+        return
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:
         severity: Severity = "warning" if around.may_change else "error"
         what = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be looked at: {error}"
         say(severity, where, f"{said}: {path} {what}{near_files(path)}")
+        return
+    if stat.S_ISDIR(found.st_mode) and not os.path.isfile(os.path.join(path, "__init__.py")):
+        say("error", where, f"{said}: {path} is a directory and no package: it has no __init__.py")
         return
     if (stopped := obstacle(Path(path).parent, around.runner)) is not None:
         say("error", where, f"{said}: {stopped}")

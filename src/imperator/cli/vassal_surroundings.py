@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from imperator.cli.access import Person
-from imperator.config.given import Configuration
+from imperator.config.given import COMMAND_LINE, Configuration, Given
 from imperator.config.instance_settings import InstanceSettings
 from imperator.kernel.credentials import gid_of, uid_of
 
@@ -26,6 +26,20 @@ class Surroundings:
     """As whom it is started."""
     unsure: frozenset[str]
     """Options whose values are not known for certain."""
+    is_stranger: bool = False
+    """Whoever looks has fewer rights than the vassal: what is hidden from them, the vassal perhaps finds."""
+
+    def is_hidden(self, path: str) -> bool:
+        """Is this path where only the vassal gets to? Then nothing can be said about it."""
+        if not self.is_stranger:
+            return False
+        try:
+            os.stat(path)
+        except PermissionError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return False
 
     @property
     def is_elsewhere(self) -> bool:
@@ -77,7 +91,14 @@ class Surroundings:
 
     def where(self, *keys: str) -> str:
         """The place of the last of these options that has a value."""
-        for given in reversed(self.configuration.given):
-            if given.key in keys and not given.placeholder:
-                return given.where
-        return "command line"
+        given = self._last(keys)
+        return COMMAND_LINE if given is None else given.where
+
+    def key(self, *keys: str) -> str:
+        """Under which of its names an option was given."""
+        given = self._last(keys)
+        return keys[0] if given is None else given.key
+
+    def _last(self, keys: tuple[str, ...]) -> Given | None:
+        options = (given for given in reversed(self.configuration.given) if not given.placeholder)
+        return next((given for given in options if given.key in keys), None)

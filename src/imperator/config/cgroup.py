@@ -53,7 +53,8 @@ def _groups(controller: str, proc: Path) -> Iterator[Path]:
 
 
 def _upwards(place: Path, path: str, root: str) -> Iterator[Path]:
-    inner = path.removeprefix(root).strip("/") if path.startswith(root) else path.strip("/")
+    is_below = f"{path}/".startswith(f"{root.rstrip('/')}/")
+    inner = path.removeprefix(root).strip("/") if is_below else path.strip("/")
     if ".." in inner.split("/"):  # outside of our cgroup namespace: only what is mounted can be seen
         inner = ""
     group = place / inner

@@ -6,6 +6,7 @@ Whoever then says ``NAME = a b`` means these options, with ``a`` for ``$1`` and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from imperator.config.errors import ConfigurationError
@@ -14,25 +15,36 @@ from imperator.config.given import Given, Step
 
 @dataclass(slots=True)
 class CustomOptions:
-    """The options that were declared, by name."""
+    """The options that were declared, by name: the first of a name counts."""
 
     templates: dict[str, str] = field(default_factory=dict)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.templates
+
+    def names(self) -> Iterable[str]:
+        """All of them."""
+        return self.templates
+
+    def takes_value(self, name: str) -> bool:
+        """On the command line; which are asked for is told by the template, ``$1`` to ``$3``."""
+        return any(word in self.templates[name] for word in ("$1", "$2", "$3"))
 
     def declare(self, given: Given) -> None:
         """``NAME=TEMPLATE``. Raises ConfigurationError."""
         name, separator, template = given.text.partition("=")
         if not separator:
             raise ConfigurationError(given.where, f"{given.key} = {given.text}: NAME=KEY=VALUE;… was expected")
-        self.templates[name] = template
+        self.templates.setdefault(name, template)
 
-    def stands_for(self, given: Given) -> list[Given]:
-        """The options that a declared one stands for; none if it was not declared."""
-        template = self.templates.get(given.key)
-        if template is None:
-            return []
-        words = given.text.split(" ") if given.value else [""]
-        result = []
+    def stands_for(self, given: Given) -> Iterator[Given]:
+        """The options that a declared one stands for, in their order: up to a part that is none."""
+        template = self.templates[given.key]
+        text = given.value or ""
+        words: list[str] = [word for word in text.split(" ") if word] if text else [""]
         for part in template.split(";"):
+            if not part:
+                continue
             key, separator, value = part.partition("=")
             if not separator:
                 break
@@ -40,5 +52,4 @@ class CustomOptions:
                 key = key.replace(f"${number}", word)
                 value = value.replace(f"${number}", word)
             step = Step(f"{given.key} = {given.text} was declared to mean {template}", value)
-            result.append(Given(key, value, given.where, (*given.steps, step), derived=True))
-        return result
+            yield Given(key, value, given.where, (*given.steps, step), derived=True, via=given.via)

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Mapping
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.given import Given, Step
+from imperator.config.numbers import LEAST, leading_number
 from imperator.config.texts import Texts
 
 LONGEST_VALUE = 1 << 20
 """Characters. A value that grows beyond it speaks of itself (``a = x%(a)``): the original grows until it is killed."""
+MOST_STEPS = 10_000
+"""In one value. Beyond it, it speaks of itself in a circle (``a = -%(b)``, ``b = %(a)``): the original never ends."""
 
-_LEADING_NUMBER = re.compile(r"\s*([+-]?\d+)")
-_DIGITS = re.compile(r"\d+")
+_DIGITS = re.compile(r"[0-9]*")
 _SUM = "+-*/"
-_LEAST = -(1 << 63)
-"""The least whole number of 64 bits."""
 
 
 class Expansion:
@@ -59,14 +59,18 @@ class Expansion:
                 start = end + 1
                 continue
             value = value[:begin] + replacement + value[end + 1 :]
-            if len(value) > LONGEST_VALUE:
-                raise ConfigurationError(given.where, f"{given.key} = {given.value}: {symbol}({name}) has no end")
+            if len(value) > LONGEST_VALUE or len(steps) > MOST_STEPS:
+                text = f"{given.key} = {given.value}: {symbol}({_shown(name)}) speaks of itself, without end"
+                raise ConfigurationError(given.where, text)
             steps.append(Step(f"{symbol}({name}) is {_shown(replacement)}", value))
             start = 1  # as the original, which never again looks at a symbol that is the first character
         given.value = value
         given.steps = tuple(steps)
 
     def _variable(self, name: str, where: str) -> str | None:
+        if name == "UWSGI_RELOADS":  # the original counts this start, too
+            before = self._environ.get(name)
+            return "0" if before is None else str((leading_number(before) + 1) & 0xFFFFFFFF)
         return self._environ.get(name)
 
     def _text(self, name: str, where: str) -> str | None:
@@ -76,7 +80,7 @@ class Expansion:
     def _placeholder(self, expression: str, where: str) -> str | None:
         if " " not in expression:
             value = self._first_value(expression)
-            return self._further(expression) if value is None else value
+            return self._looked_up(expression, where) if value is None else value
         result: str | None = None
         operation = ""
         for word in expression.split(" "):
@@ -84,7 +88,7 @@ class Expansion:
                 continue
             if word in ("++", "--"):
                 if result is not None:
-                    result = _wrapped(_number(result) + (1 if word == "++" else -1))
+                    result = _wrapped(leading_number(result) + (1 if word == "++" else -1))
                 operation = ""
                 continue
             if word in _SUM:
@@ -92,10 +96,17 @@ class Expansion:
                 continue
             value = word if _DIGITS.fullmatch(word) else self._first_value(word)
             if value is None:
-                value = self._further(word) or ""
+                value = self._looked_up(word, where) or ""
             result = _apply(operation, result or "", value)
             operation = ""
         return result
+
+    def _looked_up(self, name: str, where: str) -> str | None:
+        """The value of a placeholder that is set nowhere."""
+        try:
+            return self._further(name)
+        except ConfigurationError as error:
+            raise ConfigurationError(where, f"{error.where}: {error.text}", error.hint) from error
 
     def resolved(self, given: Given) -> Given:
         """``resolve = NAME=HOST``: a placeholder that is the host's address. Raises ConfigurationError."""
@@ -135,21 +146,15 @@ def _innermost(value: str, symbol: str, start: int) -> tuple[int, int] | None:
     return None
 
 
-def _number(text: str) -> int:
-    """strtoll(3): the number that a text begins with, 0 if it begins with none."""
-    match = _LEADING_NUMBER.match(text)
-    return max(_LEAST, min(int(match[1]), -_LEAST - 1)) if match else 0
-
-
 def _wrapped(number: int) -> str:
     """In 64 bits, as C counts."""
-    return str((number - _LEAST) % (1 << 64) + _LEAST)
+    return str((number - LEAST) % (1 << 64) + LEAST)
 
 
 def _apply(operation: str, left: str, right: str) -> str:
     if not operation:
         return left + right
-    a, b = _number(left), _number(right)
+    a, b = leading_number(left), leading_number(right)
     match operation:
         case "+":
             return _wrapped(a + b)

@@ -7,11 +7,12 @@ value is depends on the format, as in the original: nothing in ini, ``1`` in XML
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from imperator.config.errors import ConfigurationError
+from imperator.config.note import Note
 
 ROOT: Final = "uwsgi"
 """The section that is read where none is named."""
@@ -47,9 +48,29 @@ class Document:
 
     where: str
     sections: dict[str, list[Entry]] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+    """What a person should know of the reading."""
 
     def add(self, section: str, key: str, value: str, line: int) -> None:
         self.sections.setdefault(section, []).append(Entry(key, value, line))
+
+    def take(self, sections: Mapping[str, Iterable[tuple[str, str, int]]]) -> None:
+        """Sections as a reader has them."""
+        for name, lines in sections.items():
+            self.sections[name] = [Entry(*line) for line in lines]
+
+
+@dataclass(slots=True)
+class Section:
+    """What counts of a text where one section of it is asked for."""
+
+    entries: list[Entry]
+    is_there: bool = True
+    """There is such a section at all."""
+    notes: list[Note] = field(default_factory=list)
+    """What a person should know of the reading."""
+    forgets_itself: bool = False
+    """The original forgets the section's name: its option shows the file alone (XML; YAML where another follows)."""
 
 
 def format_of(name: str) -> str | None:
@@ -58,7 +79,10 @@ def format_of(name: str) -> str | None:
 
 
 def parse(text: str, name: str, form: str | None = None) -> Document:
-    """Read a text in the given format, or the one that its name's ending tells, or ini. Raises ConfigurationError."""
+    """All sections, in the given format, or the one that its name's ending tells, or ini. Raises ConfigurationError.
+
+    For whoever asks what there is: a slip of the pen that the original passes over is an error here.
+    """
     document = Document(name)
     match form or format_of(name):
         case "xml":
@@ -71,118 +95,143 @@ def parse(text: str, name: str, form: str | None = None) -> Document:
             _toml(text, document)
         case _:
             _ini(text, document)
+            if slip := next((note for note in document.notes if "]" not in note.text), None):
+                raise ConfigurationError(slip.where, slip.text)
     return document
+
+
+def section(text: str, name: str, form: str, asked: str | None) -> Section:
+    """The section that was asked for (``None``: the usual one). Raises ConfigurationError."""
+    match form:
+        case "xml":
+            return _xml_section(text, name, asked)
+        case "yaml":
+            return _yaml_section(text, name, asked or ROOT)
+        case "ini":
+            document = Document(name)
+            _ini(text, document)
+            entries = document.sections.get(asked or ROOT)
+            return Section(entries or [], entries is not None, document.notes)
+        case _:
+            entries = parse(text, name, form).sections.get(asked or ROOT)
+    if entries is None and form == "json":
+        raise ConfigurationError(name, f"there is no object called {asked or ROOT}")
+    return Section(entries or [], entries is not None)
+
+
+def _xml_section(text: str, name: str, asked: str | None) -> Section:
+    from imperator.config import xml_reader
+
+    found = xml_reader.elements(text.encode(errors="surrogateescape"), name)
+    lines = xml_reader.section(found, asked)
+    if lines is None and asked is not None:
+        lines = xml_reader.sections(found).get(asked)
+    return Section([Entry(*line) for line in lines or ()], lines is not None, forgets_itself=True)
+
+
+def _yaml_section(text: str, name: str, asked: str) -> Section:
+    from imperator.config import yaml_reader
+
+    found = yaml_reader.section(text, asked)
+    notes = []
+    if found is None or found.lost_from is not None:
+        try:
+            lines = yaml_reader.real(text, name).get(asked)
+        except ConfigurationError as error:
+            if found is not None:
+                where = f"{name}:{found.lost_from}"
+                notes.append(Note(where, f"from here on the section is lost, for this is no YAML ({error})"))
+        else:
+            if lines is not None:
+                ended = found is not None and found.ended
+                return Section([Entry(*line) for line in lines], forgets_itself=ended)
+    if found is None:
+        return Section([], is_there=False)
+    return Section([Entry(*line) for line in found.lines], notes=notes, forgets_itself=found.ended)
 
 
 def _ini(text: str, document: Document) -> None:
     section = ""
     for number, raw in enumerate(text.split("\n"), 1):
-        line = raw.strip(" \t\r")
+        line = raw.partition("\0")[0].strip(" \t\r")
         if not line or line[0] in ";#":
             continue
         if line.startswith("["):
-            if not line.endswith("]"):
-                raise ConfigurationError(f"{document.where}:{number}", f"the section {line!r} has no closing bracket")
             section = line[1:-1]
+            if not line.endswith("]"):  # the last character goes, whatever it is
+                text = f"the section {line!r} has no closing bracket, so it is called {section!r}"
+                document.notes.append(Note(f"{document.where}:{number}", text))
             document.sections.setdefault(section, [])
             continue
         key, _, value = line.partition("=")
         document.add(section, key.rstrip(" \t\r"), value.lstrip(" \t\r"), number)
 
 
-class _XmlReader:
-    """Takes in the events of a parser. Sections are the elements ``uwsgi``, or the children of a mere wrapper."""
-
-    def __init__(self, document: Document) -> None:
-        from xml.parsers import expat
-
-        self.document = document
-        self.parser = expat.ParserCreate()
-        self.parser.StartElementHandler = self._start
-        self.parser.EndElementHandler = self._end
-        self.parser.CharacterDataHandler = self._text
-        self.parser.EntityDeclHandler = self._refuse
-        self._path: list[str] = []
-        self._names: tuple[str, ...] = ()
-        """What the section is called: by its tag, and by its id if it has one."""
-        self._open: tuple[str, int] | None = None
-        """The option whose text is being collected, and its line."""
-        self._pieces: list[str] = []
-
-    def _is_section(self) -> bool:
-        return not self._path or (len(self._path) == 1 and self._path[0] not in (ROOT, "emperor"))
-
-    def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        if self._is_section():
-            self._names = (tag, attributes["id"]) if attributes.get("id", tag) != tag else (tag,)
-            for name in self._names:
-                self.document.sections.setdefault(name, [])
-        else:
-            self._flush("".join(self._pieces))
-            self._open = (tag, self.parser.CurrentLineNumber)
-        self._path.append(tag)
-
-    def _end(self, tag: str) -> None:
-        self._path.pop()
-        self._flush("".join(self._pieces) or "1")
-
-    def _text(self, text: str) -> None:
-        if self._open is not None:
-            self._pieces.append(text)
-
-    def _flush(self, value: str) -> None:
-        """The option's text has ended: at its own end, or where another element begins in it."""
-        if "\n" in value:
-            value = value.strip()
-        if self._open is not None and value:
-            for name in self._names:
-                self.document.add(name, self._open[0], value, self._open[1])
-        self._open = None
-        self._pieces.clear()
-
-    def _refuse(self, *_: object) -> None:
-        where = f"{self.document.where}:{self.parser.CurrentLineNumber}"
-        raise ConfigurationError(where, "entity declarations are refused")
-
-
 def _xml(text: str, document: Document) -> None:
-    from xml.parsers import expat
+    from imperator.config import xml_reader
 
-    try:
-        _XmlReader(document).parser.Parse(text, True)
-    except expat.ExpatError as error:
-        raise ConfigurationError(f"{document.where}:{error.lineno}", expat.ErrorString(error.code)) from error
+    found = xml_reader.elements(text.encode(errors="surrogateescape"), document.where)
+    document.take(xml_reader.sections(found))
 
 
 def _yaml(text: str, document: Document) -> None:
-    import yaml
+    from imperator.config import yaml_reader
 
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark is not None else 1
-        raise ConfigurationError(f"{document.where}:{line}", str(getattr(error, "problem", error))) from error
-    if root is None:
-        return
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigurationError(f"{document.where}:1", "a mapping of sections was expected")
-    for name, body in root.value:
-        document.sections.setdefault(str(name.value), [])
-        for key, value in body.value if isinstance(body, yaml.MappingNode) else ():
-            for item in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                if isinstance(item, yaml.ScalarNode):
-                    document.add(str(name.value), str(key.value), str(item.value), key.start_mark.line + 1)
+    names = yaml_reader.headers(text)
+    if not names:
+        document.take(yaml_reader.real(text, document.where))
+    for name in names:
+        document.sections[name] = section(text, document.where, "yaml", name).entries
 
 
 def _json(text: str, document: Document) -> None:
     import json
 
+    text = text.partition("\0")[0]
     try:
-        root = json.loads(text)
+        text.encode()
+        root = json.loads(text, parse_constant=_no_number, parse_float=_real)
+        _refuse_no_texts(root)
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"{document.where}:{error.lineno}", error.msg) from error
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(document.where, "JSON must be UTF-8, and this is not") from error
+    except ValueError as error:
+        raise ConfigurationError(document.where, str(error)) from error
+    except RecursionError as error:
+        raise ConfigurationError(document.where, "too many levels") from error
     _mapping(root, document)
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _real(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{digits} is too big")
+    return number
+
+
+def _refuse_no_texts(value: object) -> None:
+    """What the original's JSON does not have: the character 0, halves of characters, numbers of more than 64 bits."""
+    match value:
+        case str():
+            if "\0" in value or (not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value)):
+                raise ValueError(f"{value!r} is no text")
+        case bool():
+            pass
+        case int():
+            if not -(1 << 63) <= value < 1 << 63:
+                raise ValueError(f"{value} is too big")
+        case dict():
+            for key, item in value.items():
+                _refuse_no_texts(key)
+                _refuse_no_texts(item)
+        case list():
+            for item in value:
+                _refuse_no_texts(item)
 
 
 def _toml(text: str, document: Document) -> None:
@@ -199,8 +248,10 @@ def _mapping(root: object, document: Document) -> None:
     if not isinstance(root, dict):
         raise ConfigurationError(f"{document.where}:1", "a mapping of sections was expected")
     for section, body in root.items():
+        if not isinstance(body, dict):
+            continue
         document.sections.setdefault(str(section), [])
-        for key, value in body.items() if isinstance(body, dict) else ():
+        for key, value in body.items():
             items: Iterable[object] = value if isinstance(value, list) else [value]
             for item in items:
                 # What is neither text, number nor truth means nothing to the original, and is passed over by it.

@@ -45,7 +45,16 @@ LANGUAGE = frozenset(
             "inherit",
         ),
         *("set", "set-placeholder", "set-ph", "declare-option", "declare-option2", "resolve", "strict"),
-        *("blacklist", "end-blacklist", "whitelist", "end-whitelist", "show-config", "no-server"),
+        *(
+            "inject-before",
+            "inject-after",
+            "blacklist",
+            "end-blacklist",
+            "whitelist",
+            "end-whitelist",
+            "show-config",
+            "no-server",
+        ),
     }
 )
 """The words of the language itself: they say how to read, and nothing about what to run."""
@@ -100,12 +109,17 @@ class Configuration:
 
     def meant(self) -> Iterator[Given]:
         """The options that are not the language's own: what is left to act on."""
-        return (given for given in self.given if given.key not in LANGUAGE and not given.placeholder)
+        return (given for given in self._acting() if given.key not in LANGUAGE and not given.placeholder)
+
+    def _acting(self) -> Iterator[Given]:
+        """In the order in which they act: what a declared option stands for has acted when that was met."""
+        yield from (given for given in self.given if given.derived and given.done)
+        yield from (given for given in self.given if not (given.derived and given.done))
 
     def last(self, key: str) -> Given | None:
         """The last of this key, which is the one that counts where an option has one value."""
-        return next((given for given in reversed(self.given) if given.key == key), None)
+        return next((given for given in reversed(list(self._acting())) if given.key == key), None)
 
     def values(self, key: str) -> list[str]:
         """Every value of this key."""
-        return [given.text for given in self.given if given.key == key]
+        return [given.text for given in self._acting() if given.key == key]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import glob
 import os
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imperator.config import options_uwsgi, values
+from imperator.config import hook_actions, options_uwsgi, values
 from imperator.config.catalogue import BY_NAME, INSTANCE_BY_NAME, suggestion
+from imperator.config.command import command_of
 from imperator.config.errors import ConfigurationError
 from imperator.config.given import Configuration, Given
 from imperator.config.instance_settings import (
@@ -109,7 +109,7 @@ class _Builder:
                 late.append((given, option))
             else:
                 self._try(given, option)
-        for given, option in late:  # the old spellings run after the hooks
+        for given, option in values.hooks_in_order(late):  # the old spellings run after the hooks
             self._try(given, option)
         protocol = self._values.get("protocol")
         if protocol is not None:
@@ -148,7 +148,7 @@ class _Builder:
             case "special":
                 self._rules[name](given)
             case "hook":
-                self._append(name, values.hook(given, option))
+                self._hook(given, option)
             case "flag":
                 self._set(name, values.flag(given))
             case "integer":
@@ -174,6 +174,13 @@ class _Builder:
             self._set(name, values.choice(given, tuple(option.metavar.split("|"))))
         else:
             self._set(name, given.text)
+
+    def _hook(self, given: Given, option: Option) -> None:
+        hook = values.hook(given, option)
+        if hook.action.removeprefix("!") in hook_actions.OF_UWSGI:
+            self._uwsgi_only.append((f"{given.key} = {given.text}", given.where))
+        else:
+            self._append(option.setting, hook)
 
     def _paths(self, pattern: str) -> list[str]:
         if not glob.has_magic(pattern):
@@ -236,10 +243,10 @@ class _Builder:
             self._set(field, BinaryPatch(given.text, None, given.key, given.where))
             return
         try:
-            program, *arguments = shlex.split(given.text)
+            program, arguments = command_of(given.text)
         except ValueError as error:
             raise ConfigurationError(given.where, f"{given.key} = {given.text}: {error}") from error
-        self._set(field, BinaryPatch(program, tuple(arguments), given.key, given.where))
+        self._set(field, BinaryPatch(program, arguments, given.key, given.where))
 
     def _plugins(self, given: Given) -> None:
         for name in given.text.replace(",", " ").split():

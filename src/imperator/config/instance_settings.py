@@ -203,6 +203,9 @@ class InstanceSettings:
     hook_accepting: tuple[Hook, ...] = ()
     hook_accepting_once: tuple[Hook, ...] = ()
     hook_as_user_atexit: tuple[Hook, ...] = ()
+    hook_emperor_stop: tuple[Hook, ...] = ()
+    hook_emperor_reload: tuple[Hook, ...] = ()
+    hook_emperor_lost: tuple[Hook, ...] = ()
 
     # -- for whoever chooses the engine
     uwsgi_only: tuple[tuple[str, str], ...] = ()

@@ -6,7 +6,8 @@ The order is the original's (core/uwsgi.c, ``uwsgi_setup``), and it matters:
    it is met: ``ini``, ``include`` and the like take in a whole file on the spot, ``set`` adds an option, ``for`` and
    ``if-…`` decide about the options after them until ``end…``.
 2. Of everything that is not done with by then, ``$(…)`` is replaced, then ``@(…)``, then ``%(…)``.
-3. Options act in their order. Only now ``inherit`` takes in its file, and nothing in that is expanded any more.
+3. Options act in their order, and from the first one again whenever one has added others. Only now ``inherit`` takes in
+   its file, and nothing in that is expanded any more.
 
 Magic variables (``%n``) have been put into a file's text before any of this. Nothing here knows what an option means,
 apart from those of the language itself.
@@ -15,18 +16,19 @@ apart from those of the language itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from imperator.config.catalogue import suggestion
 from imperator.config.custom import CustomOptions
-from imperator.config.errors import ConfigurationError
+from imperator.config.errors import ConfigurationError, ExitAsked
 from imperator.config.expansion import Expansion
-from imperator.config.formats import FORMATS, ROOT, format_of, parse
-from imperator.config.given import COMMAND_LINE, Configuration, Given
-from imperator.config.logic import Logic
+from imperator.config.formats import FORMATS, ROOT, format_of, parse, section
+from imperator.config.given import COMMAND_LINE, LANGUAGE, Configuration, Given, Step
+from imperator.config.logic import BUILT_IN_PLUGINS, Logic
 from imperator.config.magic import Magic
 from imperator.config.note import Note
-from imperator.config.options import is_immediate, is_option, name_of_letter, takes_value, unabbreviated
+from imperator.config.numbers import is_refused, leading_number
+from imperator.config.options import arity, is_immediate, is_option, name_of_letter, unabbreviated
 from imperator.config.texts import Texts, scheme_of
 
 _NOT_OPTIONS = frozenset(
@@ -41,8 +43,10 @@ _NOT_OPTIONS = frozenset(
         "UWSGI_ORIGINAL_PROC_NAME",
     }
 )
+"""What processes tell each other in the environment. (``UWSGI_BINARY_PATH`` is an option.)"""
 _PLACEHOLDERS = frozenset({"set-placeholder", "set-ph"})
 _CONTEXTS = frozenset({"blacklist", "end-blacklist", "whitelist", "end-whitelist"})
+_NOT_TRUE = frozenset({"false", "off", "no", "0"})
 _DEEPEST = 64
 """How many files may be open inside each other before it is called a cycle."""
 
@@ -65,7 +69,7 @@ def load(
     language.environment()
     language.command_line(argv)
     language.expand()
-    language.inherit()
+    language.configure()
     return language.configuration
 
 
@@ -90,16 +94,24 @@ class _Language:
         """The first of each key: what a placeholder speaks of."""
         self._open: list[str] = []
         """The files that are being taken in, each by the one before it."""
-        self._last_file: str | None = None
+        self._ways: dict[int, list[str]] = {}
+        """For each ``inherit`` (by its place) the files that were open where it stands."""
+        self._last_files: dict[str, str] = {}
+        """By format: the file that ``ini = :section`` speaks of."""
+        self._injected: dict[str, list[str]] = {"inject-before": [], "inject-after": []}
         self._blacklist: frozenset[str] = frozenset()
         self._whitelist: frozenset[str] | None = None
         self._strict = False
+        self._count = 0
+        """How many options there are that ``--show-config`` shows."""
+        self._position: int | None = None
+        """The option after the one that acts now; ``None``: they are still being taken in."""
 
     # -- what there is to take in
 
     def environment(self) -> None:
         for name, value in self._environ.items():
-            if name.startswith("UWSGI_") and name not in _NOT_OPTIONS and not name.startswith("UWSGI_VASSAL_"):
+            if name.startswith("UWSGI_") and name not in _NOT_OPTIONS:
                 self._add(Given(name.removeprefix("UWSGI_").lower().replace("_", "-"), value, name))
 
     def command_line(self, argv: Sequence[str]) -> None:
@@ -123,16 +135,24 @@ class _Language:
 
     def _long_option(self, word: str, words: list[str]) -> None:
         written, separator, value = word[2:].partition("=")
-        name = written if is_option(written) else unabbreviated(written)
+        name = written if self._is_option(written) else unabbreviated(written, self._custom.names())
         if name is None:
             hint = suggestion(written) or "try --help"
             raise ConfigurationError(COMMAND_LINE, f"there is no option --{written}", hint)
+        kind = self._arity(name)
         if separator:
+            if kind == "none":
+                raise ConfigurationError(COMMAND_LINE, f"--{name} takes no value", f"say --set {name}={value}")
             self._add(Given(name, value, COMMAND_LINE))
-        elif takes_value(name):
+        elif kind == "required":
             self._add(Given(name, self._next(words, word), COMMAND_LINE))
         else:
             self._add(Given(name, None, COMMAND_LINE))
+
+    def _arity(self, name: str) -> str:
+        if is_option(name):
+            return arity(name)
+        return "required" if self._custom.takes_value(name) else "none"
 
     def _short_options(self, word: str, words: list[str]) -> None:
         letters = word[1:]
@@ -141,7 +161,8 @@ class _Language:
             name = name_of_letter(letter)
             if name is None:
                 raise ConfigurationError(COMMAND_LINE, f"there is no option -{letter}", "try --help")
-            if not takes_value(name):
+            kind = arity(name)
+            if kind == "none" or (kind == "optional" and not letters):
                 self._add(Given(name, None, COMMAND_LINE))
                 continue
             self._add(Given(name, letters or self._next(words, f"-{letter}"), COMMAND_LINE))
@@ -160,6 +181,9 @@ class _Language:
         given = self._first.get(key)
         return None if given is None else given.value
 
+    def _is_option(self, name: str) -> bool:
+        return is_option(name) or name in self._custom
+
     def _add(self, given: Given) -> None:
         """Take in one option, unless logic decides otherwise."""
         self._refuse_forbidden(given)
@@ -169,63 +193,101 @@ class _Language:
             return
         with self._logic.running():
             for each in decided:
+                self._refuse_forbidden(each)
                 self._keep(each)
 
     def _refuse_forbidden(self, given: Given) -> None:
-        if given.key in self._blacklist:
+        if given.key.lower() in self._blacklist:
             raise ConfigurationError(given.where, f"{given.key} is forbidden here by a blacklist")
-        if self._whitelist is not None and given.key not in self._whitelist:
+        if self._whitelist is not None and given.key.lower() not in self._whitelist:
             raise ConfigurationError(given.where, f"{given.key} is forbidden here: it is not on the whitelist")
 
     def _keep(self, given: Given) -> None:
+        if given.key == "inherit":
+            self._ways[id(given)] = list(self._open)
         self.configuration.given.append(given)
+        self._count += 1
         self._first.setdefault(given.key, given)
         if given.placeholder:
-            if is_option(given.key):
+            if self._is_option(given.key):
                 text = f"{given.key} cannot be a placeholder: it is an option"
                 raise ConfigurationError(given.where, text, "choose another name")
             given.done = True
-        elif self._logic.starts(given) or is_immediate(given.key):
+        elif self._logic.begins(given.key) or is_immediate(given.key) or given.key in self._custom:
             given.done = True
             self._act(given)
-        elif self._strict and not is_option(given.key):
-            raise ConfigurationError(
-                given.where,
-                f"strict: there is no option {given.key}",
-                suggestion(given.key) or "set-ph sets placeholders",
-            )
+        else:
+            self._refuse_unknown(given)
+
+    def _refuse_unknown(self, given: Given) -> None:
+        if self._strict and not self._is_option(given.key):
+            hint = suggestion(given.key) or "set-ph sets placeholders"
+            raise ConfigurationError(given.where, f"strict: there is no option {given.key}", hint)
 
     def _act(self, given: Given) -> None:
-        """What an immediate option of the language does."""
+        """What an option of the language does."""
         key, value = given.key, given.text
-        if key in ("include", "config") or key in FORMATS:
+        if self._logic.starts(given):
+            if key == "for-readline":
+                self._texts.allows(value, given.where, "lines")
+        elif key in ("include", "config", "inherit") or key in FORMATS:
             # A file that is loaded as such, by its format, sets the upper-case twins; an included one does not.
             form = FORMATS.get(key) or (format_of(value) or "ini" if key == "config" else None)
-            self._take_in(value, given.where, form, sets_twins=key != "include")
+            self._take_in(value, given.where, form, sets_twins=key not in ("include", "inherit"), by=given)
         elif key == "set" or key in _PLACEHOLDERS:
             name, separator, value = value.partition("=")
             if not separator:
                 raise ConfigurationError(given.where, f"{key} = {value or name}: NAME=VALUE was expected")
-            self._keep(Given(name, value, given.where, placeholder=key in _PLACEHOLDERS))
+            steps = (*given.steps, Step(f"{key} = {given.text}", value))
+            self._add(Given(name, value, given.where, steps, placeholder=key in _PLACEHOLDERS, via=given.via))
         elif key == "strict":
-            self._strict = True
+            self._strict = value.lower() not in _NOT_TRUE
         elif key in _CONTEXTS:
             self._context(key, value)
-        elif key == "declare-option":
+        elif key in self._injected:
+            self._injected[key].append(value)
+        elif key in ("declare-option", "declare-option2"):
             self._custom.declare(given)
         elif key == "resolve":
             if self._texts.allows(value, given.where, "host"):
                 self._keep(self._expansion.resolved(given))
-        elif key == "for-readline":
-            self._texts.allows(value, given.where, "lines")
+        elif not is_option(key):
+            for each in self._custom.stands_for(given):
+                each.done = self._position is None
+                self._manage(each)
+        else:
+            self._refuse(given)
+
+    def _manage(self, given: Given) -> bool:
+        """Let an option act that is in no file, or has waited until everything was there; ``False``: it is none."""
+        self._refuse_unknown(given)
+        if not self._is_option(given.key):
+            return False
+        if given.derived and given.key not in LANGUAGE and is_option(given.key):
+            there = self.configuration.given
+            there.insert(len(there) if self._position is None else self._position, given)
+        self._act(given)
+        return True
+
+    @staticmethod
+    def _refuse(given: Given) -> None:
+        """What the original ends at, whatever else there is."""
+        if given.key == "exit":
+            raise ExitAsked(given.where, 1 if given.value is None else leading_number(given.value) & 0xFF)
+        if given.key in ("need-plugin", "need-plugins"):
+            for name in filter(None, given.text.split(",")):
+                if name not in BUILT_IN_PLUGINS:
+                    raise ConfigurationError(given.where, f"{given.key} = {name}: there is no such plugin")
+        if given.value is not None and is_refused(given.key, given.value):
+            raise ConfigurationError(given.where, f"{given.key} = {given.value}: it cannot be less than 0")
 
     def _context(self, key: str, value: str) -> None:
-        names = frozenset(value.split())
+        names = frozenset(word for word in value.lower().split(" ") if word)
         match key:
             case "blacklist":
                 self._blacklist = names
             case "whitelist":
-                self._whitelist = names | {"end-whitelist"}
+                self._whitelist = names
             case "end-blacklist":
                 self._blacklist = frozenset()
             case "end-whitelist":
@@ -233,69 +295,94 @@ class _Language:
 
     # -- one file
 
-    def _take_in(self, name: str, where: str, form: str | None, *, sets_twins: bool) -> None:
+    def _take_in(self, name: str, where: str, form: str | None, *, sets_twins: bool, by: Given | None = None) -> None:
         """Take in a file, ``file:section`` or ``:section`` of the file before. ``form``: its format, if it is said."""
-        path, section = self._split(name)
-        form = form or format_of(path or self._last_file or "")
+        head, asked = self._split(name)
+        form = form or format_of(head) or (None if head else "ini")
         if form is None:
             known = " ".join(sorted({f".{ending}" for ending in FORMATS}))
             text = f"{name}: its format is not known from its name (the endings are {known})"
             raise ConfigurationError(where, text, "say --ini, --yaml, … before it")
-        identity = f"{path or self._last_file}:{section or ROOT}"
+        if form == "xml" and name.endswith(":"):
+            raise ConfigurationError(where, f"{name}: the id after the colon is missing")
+        path = head or self._last_files.get(form, "")
+        if not path:
+            raise ConfigurationError(where, f"{name}: there is no file before this that it could be a section of")
+        identity = f"{path}:{asked or ROOT}"
         if identity in self._open or len(self._open) >= _DEEPEST:
             raise ConfigurationError(where, f"{name} includes itself", " → ".join([*self._open, identity]))
-        self._magic.enter(path, section, sets_twins=sets_twins)
-        if not path and self._last_file is None:
-            raise ConfigurationError(where, f"{name}: there is no file before this that it could be a section of")
-        path = path or str(self._last_file)
-        self._last_file = path
+        is_first = self._magic.enter(head, asked, sets_twins=sets_twins)
+        self._last_files[form] = path
         if not self._texts.allows(path, where, "options"):
             return
-        content = self._magic.put_into(self._texts.read(path, where))
+        text = self._text(path, where)
         if path not in self.configuration.files:
             self.configuration.files.append(path)
-        document = parse(content.decode(errors="surrogateescape"), path, form)
+        found = section(text, path, form, asked)
         self._open.append(identity)
-        entries = document.sections.get(section or ROOT)
-        if entries is None:
-            self._note(path, section or ROOT, document.sections)
-        for entry in entries or ():
+        if not found.is_there:
+            self._note_missing(path, asked or ROOT, text, form)
+        for entry in found.entries:
             self._add(Given(entry.key, entry.value, f"{path}:{entry.line}", via=tuple(self._open[:-1])))
         self._open.pop()
+        self.configuration.notes += found.notes
+        if asked is not None and found.forgets_itself and by is not None:
+            by.value = path
+        elif is_first:
+            self._magic.values["O"] = name
 
-    def _note(self, path: str, section: str, there: Iterable[str]) -> None:
+    def _text(self, path: str, where: str) -> str:
+        """The text with its magic variables put in, and what is to be injected into every text."""
+        before, after = (
+            b"".join(self._texts.read(each, where) for each in self._injected[key]) for key in self._injected
+        )
+        content = before + self._texts.read(path, where) + after
+        return self._magic.put_into(content).decode(errors="surrogateescape")
+
+    def _note_missing(self, path: str, asked: str, text: str, form: str) -> None:
         """No error: an empty file is a vassal whose options all come from elsewhere."""
+        try:
+            there = list(parse(text, path, form).sections)
+        except ConfigurationError as error:
+            there = []
+            self.configuration.notes.append(Note(error.where, error.text))
         others = ", ".join(f"[{name}]" for name in there if name)
-        text = f"there is no [{section}] section, so nothing of it counts" + (f"; there is {others}" if others else "")
+        text = f"there is no [{asked}] section, so nothing of it counts" + (f"; there is {others}" if others else "")
         self.configuration.notes.append(Note(path, text))
 
     def _split(self, name: str) -> tuple[str, str | None]:
-        """The file and its section: what stands after the last colon, unless there is a file called like that."""
-        head, colon, section = name.rpartition(":")
-        if not colon or (scheme_of(name) is not None and "/" in section):
+        """The file and its section: what stands after the last colon, unless only the whole is a file's name."""
+        head, colon, asked = name.rpartition(":")
+        if not colon or (scheme_of(name) is not None and "/" in asked):
             return name, None
-        if scheme_of(name) is None and head and os.path.exists(os.path.join(self._directory, name)):
+        if scheme_of(name) is None and head and not self._exists(head) and self._exists(name):
             return name, None
-        return head, section or None
+        return head, asked or None
+
+    def _exists(self, name: str) -> bool:
+        return os.path.exists(os.path.join(self._directory, name))
 
     # -- afterwards
 
     def expand(self) -> None:
         self._expansion.expand(self.configuration.given)
 
-    def inherit(self) -> None:
-        """The options that only act once all are there: templates, and options that were declared."""
-        position = 0
-        while position < len(self.configuration.given):
-            given = self.configuration.given[position]
-            position += 1
-            if given.done:
+    def configure(self) -> None:
+        """Let all options act that have waited: templates, what was declared late. Others are only looked at."""
+        managed: set[int] = set()
+        self._position = 0
+        while self._position < len(self.configuration.given):
+            given = self.configuration.given[self._position]
+            self._position += 1
+            if given.done or given.derived or id(given) in managed:
                 continue
+            count = self._count
             if given.key == "inherit":
                 given.done = True
-                self._take_in(given.text, given.where, None, sets_twins=False)
-            elif given.key == "declare-option2":
-                given.done = True
-                self._custom.declare(given)
-            else:
-                self.configuration.given[position:position] = self._custom.stands_for(given)
+                self._open = self._ways.get(id(given), [])
+            if self._manage(given):
+                managed.add(id(given))
+            self._open = []
+            if self._count != count:
+                self._position = 0
+        self.configuration.notes += self._texts.notes

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imperator.config import values
+from imperator.config import hook_actions, values
 from imperator.config.catalogue import BY_NAME, INSTANCE_KEYS, suggestion
+from imperator.config.errors import ConfigurationError
 from imperator.config.given import COMMAND_LINE, Configuration, Given
 from imperator.config.language import load
 from imperator.config.note import Note
 from imperator.config.option import Option
-from imperator.config.settings import EmperorSettings
+from imperator.config.settings import EmperorSettings, Hook
 
 
 def load_emperor(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> EmperorSettings:
@@ -39,7 +40,7 @@ class _Builder:
         """Keys that mean something to an instance only."""
 
     def settings(self) -> EmperorSettings:
-        late = []
+        late: list[tuple[Given, Option]] = []
         for given in self._configuration.meant():
             option = BY_NAME.get(given.key)
             if option is None:
@@ -48,7 +49,7 @@ class _Builder:
                 late.append((given, option))
             else:
                 self._apply(given, option)
-        for given, option in late:  # the old spellings run after the hooks
+        for given, option in values.hooks_in_order(late):  # the old spellings run after the hooks
             self._apply(given, option)
         if self._instances:
             keys = ", ".join(dict.fromkeys(given.key for given in self._instances))
@@ -70,7 +71,7 @@ class _Builder:
             case "list":
                 self._values[name] = (*self._values.get(name, ()), given.text)
             case "hook":
-                self._values[name] = (*self._values.get(name, ()), values.hook(given, option))
+                self._values[name] = (*self._values.get(name, ()), self._hook(given, option))
             case "flag":
                 self._values[name] = values.flag(given)
             case "integer":
@@ -79,6 +80,14 @@ class _Builder:
                 self._values[name] = values.octal(given)
             case _:
                 self._string(given, option, name)
+
+    @staticmethod
+    def _hook(given: Given, option: Option) -> Hook:
+        hook = values.hook(given, option)
+        if hook.action.removeprefix("!") in hook_actions.OF_UWSGI:
+            text = f"{given.key} = {given.text}: only the real uWSGI has the action {hook.action!r}"
+            raise ConfigurationError(given.where, text, hook_actions.advice(""))
+        return hook
 
     def _string(self, given: Given, option: Option, name: str) -> None:
         if "|" not in option.metavar:

@@ -10,15 +10,28 @@ import glob
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.given import CONDITION_ALIASES, CONDITIONS, ENDS, LOOPS, Given, Step
 
-BUILT_IN_PLUGINS = frozenset({"python", "python3", "http", "asgi", "rsgi"})
-"""What a configuration may ask for with ``if-plugin`` and find: it is there without being loaded."""
+_ESCAPED = re.compile(r"\\(.)")
+
+_PLUGINS = """
+pyuwsgi gevent stats_pusher_statsd nagios rrdtool carbon corerouter fastrouter http ugreen syslog rsyslog
+logsocket router_uwsgi router_redirect router_basicauth zergpool redislog mongodblog router_rewrite
+router_http logfile router_cache rawrouter router_static sslrouter cheaper_busyness transformation_tofile
+transformation_gzip transformation_chunked transformation_offload router_memcached router_redis router_hash
+router_expires router_metrics transformation_template stats_pusher_socket python spooler symcall ping signal
+cache rpc python3 asgi rsgi
+"""
+BUILT_IN_PLUGINS = frozenset(_PLUGINS.split())
+"""What a configuration may ask for with ``if-plugin`` and find: what the original's wheel has, and what we are."""
+
+_LONGEST_LINE = 1023
+"""Bytes: of a longer line ``for-readline`` makes several."""
 
 
 class Logic:
@@ -67,58 +80,71 @@ class Logic:
         return [self._with(given, value) for value in self._subjects(self._block)]
 
     @staticmethod
-    def _with(given: Given, subject: str) -> Given:
-        if given.value is None or "%(_)" not in given.value:
+    def _with(given: Given, subject: str | None) -> Given:
+        if subject is None or given.value is None or "%(_)" not in given.value:
             return replace(given)
         value = given.value.replace("%(_)", subject)
         return replace(given, value=value, steps=(*given.steps, Step(f"%(_) is {subject}", value)))
 
-    def _subjects(self, block: Given) -> list[str]:
-        """What ``%(_)`` is, once for each time that the option is taken in."""
+    def _subjects(self, block: Given) -> Sequence[str | None]:
+        """What ``%(_)`` is (``None``: it stays), once for each time that the option is taken in."""
         key, argument = CONDITION_ALIASES.get(block.key, block.key), block.value or ""
         match key:
             case "for":
                 return [word for word in argument.split(" ") if word]
             case "for-glob":
-                found = sorted(glob.glob(os.path.join(self._directory, argument)))
-                return [self._as_written(path, argument) for path in found] or [argument]
+                return self._matches(argument) or [argument]
             case "for-times":
                 number = re.match(r"\s*-?\d+", argument)
                 return [str(count) for count in range(1, (int(number[0]) if number else 0) + 1)]
             case "for-readline":
-                return self._lines(block, argument)
+                return self._lines(argument)
             case _:
                 negated = key.startswith("if-not-")
                 what = key.removeprefix("if-not-").removeprefix("if-")
                 holds, subject = self._test(what, argument)
                 return [subject] if holds != negated else []
 
-    def _as_written(self, path: str, pattern: str) -> str:
-        mark = "/" if os.path.isdir(path) else ""
-        shown = path if pattern.startswith("/") else os.path.relpath(path, self._directory)
-        return shown + mark
+    def _matches(self, pattern: str) -> list[str]:
+        """glob(3) with GLOB_MARK: a backslash takes the next character as it is, a directory ends in a slash."""
+        found = glob.glob(_ESCAPED.sub(lambda match: glob.escape(match[1]), pattern), root_dir=self._directory)
+        marked = (
+            path if path.endswith("/") or not os.path.isdir(os.path.join(self._directory, path)) else f"{path}/"
+            for path in found
+        )
+        return sorted(marked, key=os.fsencode)
 
-    def _lines(self, block: Given, path: str) -> list[str]:
+    def _lines(self, path: str) -> list[str]:
+        """fgets(3) into 1024 bytes; no file, no lines."""
         try:
-            with open(os.path.join(self._directory, path), errors="surrogateescape", newline="\n") as file:
-                return [line.removesuffix("\n") for line in file]
-        except OSError as error:
-            raise ConfigurationError(block.where, f"for-readline = {path}: {error.strerror}") from error
+            with open(os.path.join(self._directory, path), "rb") as file:
+                lines = list(iter(lambda: file.readline(_LONGEST_LINE), b""))
+        except OSError:
+            return []
+        return [os.fsdecode(line.partition(b"\0")[0].rstrip(b"\r\n")) for line in lines]
 
-    def _test(self, what: str, argument: str) -> tuple[bool, str]:
+    def _matches_host(self, pattern: str) -> bool:
+        """As the manual says; in the original no pattern ever matches."""
+        try:
+            return re.search(pattern, socket.gethostname()) is not None
+        except re.error as error:
+            where = self._block.where if self._block is not None else ""
+            raise ConfigurationError(where, f"{pattern}: no regular expression: {error}") from error
+
+    def _test(self, what: str, argument: str) -> tuple[bool, str | None]:
         """Whether a condition holds, and what ``%(_)`` is then."""
-        path = os.path.join(self._directory, argument)
+        path = os.path.join(self._directory, argument) if argument else ""
         match what:
             case "opt" | "env":
                 name, separator, wanted = argument.partition("=")
                 value = self._first_value(name) if what == "opt" else self._environ.get(name)
-                return value is not None and (not separator or value == wanted), value or ""
+                return value is not None and (not separator or value == wanted), value
             case "reload":
-                return "UWSGI_RELOADS" in self._environ, "%(_)"
+                return "UWSGI_RELOADS" in self._environ, None
             case "hostname":
                 return socket.gethostname() == argument, argument
             case "hostname-match":
-                return re.search(argument, socket.gethostname()) is not None, argument
+                return self._matches_host(argument), argument
             case "plugin":
                 return argument in BUILT_IN_PLUGINS, argument
             case "file":

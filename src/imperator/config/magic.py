@@ -28,7 +28,8 @@ def djb33x(data: bytes) -> int:
     """Bernstein's hash with exclusive or, 32 bits: what the original uses for ``%j``."""
     value = 5381
     for byte in data:
-        value = ((value << 5) + value & 0xFFFFFFFF) ^ byte
+        signed = byte if byte < 128 else byte | 0xFFFFFF00  # a char of C
+        value = ((value << 5) + value & 0xFFFFFFFF) ^ signed
     return value
 
 
@@ -66,11 +67,14 @@ class Magic:
         except KeyError:
             self.values["G"] = str(gid)
 
-    def enter(self, name: str, section: str | None, *, sets_twins: bool) -> None:
-        """Speak of the file ``name`` from now on. A ``scheme://`` changes ``%o`` alone, ``:section`` only ``%x``."""
+    def enter(self, name: str, section: str | None, *, sets_twins: bool) -> bool:
+        """Speak of the file ``name`` from now on. A ``scheme://`` changes ``%o`` alone, ``:section`` only ``%x``.
+
+        ``True``: it is the file that the twins speak of.
+        """
         self.values["o"] = name
         if scheme_of(name) is not None or name == "-":
-            return
+            return False
         if name:
             self._speak_of(name)
         self.values["x"] = section or ""
@@ -78,6 +82,8 @@ class Magic:
             self._twins_set = True
             for letter in _TWINS:
                 self.values[letter.upper()] = self.values.get(letter, "")
+            return True
+        return False
 
     def _speak_of(self, name: str) -> None:
         joined = os.path.join(self._directory, name)

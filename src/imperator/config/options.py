@@ -5,6 +5,8 @@ This is what the language has to know; what an option means is in the catalogue.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from imperator.config import options_uwsgi
 from imperator.config.catalogue import BY_NAME, BY_SHORT
 from imperator.config.formats import FORMATS
@@ -28,13 +30,23 @@ def takes_value(name: str) -> bool:
     return option.takes_value if option is not None else name in FORMATS
 
 
+def arity(name: str) -> options_uwsgi.Arity:
+    """The same with a third answer, ``optional``: only what is written together with it, ``--name=value``."""
+    return options_uwsgi.arity(name) or ("required" if takes_value(name) else "none")
+
+
 def name_of_letter(letter: str) -> str | None:
     """``-s`` is ``socket``; ``None``: there is no such letter."""
     own = BY_SHORT.get(letter)
     return own.name if own is not None else options_uwsgi.by_letter(letter)
 
 
-def unabbreviated(beginning: str) -> str | None:
-    """The only option that begins like this (getopt_long(3)); ``None``: there is none, or more than one."""
-    names = {name for name in (*BY_NAME, *options_uwsgi.names(), *FORMATS) if name.startswith(beginning)}
+def unabbreviated(beginning: str, further: Iterable[str] = ()) -> str | None:
+    """The only option that begins like this (getopt_long(3)); ``None``: there is none, or more than one.
+
+    ``further``: options that were declared.
+    """
+    names = {name for name in (*BY_NAME, *options_uwsgi.names(), *FORMATS, *further) if name.startswith(beginning)}
+    if beginning in names:
+        return beginning
     return names.pop() if len(names) == 1 and len(beginning) > 1 else None

@@ -268,6 +268,9 @@ INSTANCE_OPTIONS: tuple[Option, ...] = (
     _hook("accepting", "whenever a worker accepts requests"),
     _hook("accepting-once", "when the first worker does"),
     _hook("as-user-atexit", "when the instance ends"),
+    _hook("emperor-stop", "when the Emperor tells the instance to stop"),
+    _hook("emperor-reload", "when the Emperor tells the instance to reload"),
+    _hook("emperor-lost", "when the Emperor is gone"),
     *(
         _old_hook(name, "exec", "hook_" + name.removeprefix("exec-").replace("-", "_"))
         for name in (

@@ -1,7 +1,8 @@
 """A port for each vassal, without a list of them: it follows from the vassal's own name.
 
 The name says which port of the range is the vassal's first choice, and which come after it where somebody else has it.
-So it is the same after every start, on every day, as long as nobody takes it.
+So it is the same after every start, on every day, as long as nobody takes it. Of two vassals with the same first choice
+that start at the same moment one takes its next: until it listens, a vassal lays claim to its port (:func:`claim`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,31 @@ def port_for(identity: str, is_taken: Callable[[int], bool]) -> int:
         if not is_taken(port):
             return port
     raise LookupError(f"no port from {FIRST} to {FIRST + COUNT - 1} is free")
+
+
+def claim(port: int) -> bool:
+    """Lay claim to a port until this process ends or becomes another program; ``False``: another process has.
+
+    The claim is the abstract name of a UNIX socket (unix(7)), which only one can have, and which belongs to the network
+    namespace as the ports do. It binds only those who ask for it; who listens already needs none.
+    """
+    if port in _claims:
+        return True
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        sock.bind(f"\0imperator/port/{port}")
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            return False
+        if error.errno in (errno.EACCES, errno.EPERM):  # no claims in this sandbox: whoever binds first has it
+            return True
+        raise
+    _claims[port] = sock
+    return True
+
+
+_claims: dict[int, socket.socket] = {}
 
 
 def is_taken(port: int) -> bool:

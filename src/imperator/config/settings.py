@@ -17,6 +17,8 @@ class Hook:
 
     action: str
     argument: str
+    where: str = field(default="", compare=False)
+    """``file:line``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

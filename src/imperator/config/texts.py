@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from imperator.config.errors import ConfigurationError
+from imperator.config.note import Note
+from imperator.config.numbers import leading_number
 
 SCHEMES = ("http", "https", "exec", "fd", "data", "emperor")
 _FOREIGN_SCHEMES = ("sym", "section", "call", "callint")
@@ -43,8 +45,9 @@ class Texts:
     """Relative names start here."""
     program: str = ""
     """The file that ``data://`` reads from."""
-    once: dict[str, bytes] = field(default_factory=dict)
-    """What came from a descriptor: read again, it is the same."""
+    notes: list[Note] = field(default_factory=list)
+    """What went wrong and is no error, as in the original: it goes on with what it has."""
+    _from_emperor: bytes | None = None
 
     def allows(self, name: str, where: str, use: Use) -> bool:
         """May this be asked for? Everything may, here. Where a stricter reader says no, it counts for nothing."""
@@ -53,7 +56,7 @@ class Texts:
     def read(self, name: str, where: str) -> bytes:
         """The text called ``name``. Raises ConfigurationError, which tells ``where`` it was asked for."""
         if name == "-":
-            return self._once(name, lambda: self._descriptor("0", where))
+            return self._descriptor("0", where)
         scheme = scheme_of(name)
         if scheme is None:
             return self._file(name, where)
@@ -64,19 +67,16 @@ class Texts:
             case "exec":
                 return self._command(rest, where)
             case "fd":
-                return self._once(name, lambda: self._descriptor(rest, where))
+                return self._descriptor(rest, where)
             case "data":
                 return self._appended(rest, where)
             case "emperor":
-                return self._once("emperor", lambda: self._emperor(where))
+                if self._from_emperor is None:
+                    self._from_emperor = self._emperor(where)
+                return self._from_emperor
             case _:
                 text = f"{name}: {scheme}:// reads from inside uWSGI's own binary"
                 raise ConfigurationError(where, text, "keep the text in a file")
-
-    def _once(self, name: str, read: Callable[[], bytes]) -> bytes:
-        if name not in self.once:
-            self.once[name] = read()
-        return self.once[name]
 
     def _file(self, name: str, where: str) -> bytes:
         try:
@@ -85,29 +85,30 @@ class Texts:
         except OSError as error:
             raise ConfigurationError(where, f"cannot read {name}: {error.strerror}") from error
 
-    @staticmethod
-    def _descriptor(number: str, where: str) -> bytes:
+    def _descriptor(self, number: str, where: str) -> bytes:
+        """What is left to read: of a pipe that was read before, nothing."""
         try:
-            with open(int(number), "rb", closefd=False) as file:
+            with open(leading_number(number), "rb", closefd=False) as file:
                 return file.read()
-        except (OSError, ValueError) as error:
-            what = error.strerror if isinstance(error, OSError) else "that is no number"
-            raise ConfigurationError(where, f"cannot read file descriptor {number}: {what}") from error
+        except OSError as error:
+            self.notes.append(Note(where, f"cannot read file descriptor {number}: {error.strerror}"))
+            return b""
 
     def _command(self, command: str, where: str) -> bytes:
-        """What a shell command prints. That it fails is said here; the original goes on with what it has printed."""
+        """What a shell command prints, also if it fails."""
         try:
             ended = subprocess.run(
                 ["/bin/sh", "-c", command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 cwd=self.directory,
+                env=dict(self.environ),
                 check=False,
             )
         except OSError as error:
             raise ConfigurationError(where, f"exec://{command}: {error.strerror}") from error
         if ended.returncode != 0:
-            raise ConfigurationError(where, f"exec://{command}: ended with {ended.returncode}")
+            self.notes.append(Note(where, f"exec://{command}: ended with {ended.returncode}"))
         return ended.stdout
 
     @staticmethod

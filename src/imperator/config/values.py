@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
+from imperator.config import hook_actions
 from imperator.config.errors import ConfigurationError
 from imperator.config.given import Given
 from imperator.config.option import Option
@@ -40,11 +42,25 @@ def octal(given: Given) -> int:
 
 
 def hook(given: Given, option: Option) -> Hook:
-    """``action:argument``; of an old spelling the value is the argument."""
+    """``action:argument``; of an old spelling the value is the argument.
+
+    A private hook's action opens with ``!``; before that of ``as-emperor-setns`` namespaces may be named.
+    """
     if option.hook_action is not None:
-        return Hook(option.hook_action, given.text)
-    action, _, argument = given.text.partition(":")
-    return Hook(action, argument)
+        return Hook(option.hook_action, given.text, given.where)
+    action, colon, argument = given.text.partition(":")
+    if not colon:
+        raise ConfigurationError(given.where, f"{given.key} = {given.text}: ACTION:ARGUMENT was expected")
+    word = action.rpartition(" ")[2].removeprefix("!")
+    if word not in hook_actions.HERE and word not in hook_actions.OF_UWSGI:
+        text = f"{given.key} = {action}:…: there is no action {word!r}"
+        raise ConfigurationError(given.where, text, hook_actions.advice(word))
+    return Hook(action, argument, given.where)
+
+
+def hooks_in_order(old: Iterable[tuple[Given, Option]]) -> list[tuple[Given, Option]]:
+    """The old spellings in the order in which they run."""
+    return sorted(old, key=lambda one: hook_actions.OLD_ORDER.index(one[1].hook_action or ""))
 
 
 def pair(given: Given, form: str, separator: str = "=") -> tuple[str, str]:

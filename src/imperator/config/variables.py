@@ -28,7 +28,22 @@ PORT: Final = "IMPERATOR_PORT"
 """``HASH:PORT``, for the same process after a reload: what listens there may be a program that it has started."""
 
 _PREFIXES: Final = ("vassal.", "cgroup.", "attr.")
+NAMES: Final = (
+    *("vassal.name", "vassal.hash", "vassal.port", "vassal.monitor"),
+    *("vassal.uid", "vassal.gid", "vassal.owner", "vassal.home"),
+    *("cgroup.memory", "cgroup.cores"),
+)
+"""All but the attributes."""
 _LOADS: Final = frozenset({*FORMATS, "config"})
+
+
+def is_variable(name: str) -> bool:
+    """Is it a variable of a vassal? Raises ConfigurationError for what begins like one and is none."""
+    if not name.startswith(_PREFIXES):
+        return False
+    if name in NAMES or name.removeprefix("vassal.").startswith("attr."):
+        return True
+    raise ConfigurationError(f"%({name})", "there is no such variable", f"there are {' '.join(NAMES)} vassal.attr.KEY")
 
 
 class Variables:
@@ -63,14 +78,11 @@ class Variables:
 
     def __call__(self, name: str) -> str | None:
         """The value; ``None``: it is no variable of ours. Raises ConfigurationError for one that there is not."""
-        if not name.startswith(_PREFIXES):
+        if not is_variable(name):
             return None
-        if (meaning := self._meanings.get(name)) is not None:
-            return str(meaning())
-        if (key := name.removeprefix("vassal.")).startswith("attr."):
-            return self._attribute(name, key.removeprefix("attr."))
-        known = " ".join([*self._meanings, "vassal.attr.KEY"])
-        raise ConfigurationError(f"%({name})", "there is no such variable", f"there are {known}")
+        if name in NAMES:
+            return str(self._meanings[name]())
+        return self._attribute(name, name.removeprefix("vassal.").removeprefix("attr."))
 
     # -- who it is
 
@@ -177,16 +189,19 @@ class Variables:
         return cores()
 
 
-def variables_of_process(argv: Sequence[str]) -> Variables:
-    """Of this process. If it is going to be the instance, and does not only show it, nobody else has its port."""
+def variables_of_process(argv: Sequence[str], directory: str | None = None) -> Variables:
+    """Of this process, which was started in ``directory`` (``None``: where it is now).
+
+    If it is going to be the instance, and does not only show it, nobody else has its port.
+    """
 
     def is_taken(port: int) -> bool:
         from imperator.config import ports
 
-        return ports.is_taken(port)
+        return ports.is_taken(port) or not ports.claim(port)
 
     shows = any(name == "show-config" for name, _ in _options(argv))
-    return Variables(argv, os.environ, os.getcwd(), None if shows else is_taken)
+    return Variables(argv, os.environ, os.getcwd() if directory is None else directory, None if shows else is_taken)
 
 
 def _configuration_of(argv: Sequence[str]) -> tuple[str, str]:

@@ -166,7 +166,7 @@ class Emperor:
         serial, wanted = effect.serial, effect.wanted
 
         def expect(ends: Ends) -> None:
-            process = self._processes.expect(serial, wanted.name, ends.emperor, ends.config)
+            process = self._processes.expect(serial, wanted.name, ends.emperor, ends.config, ends.inode)
             if ends.output >= 0:
                 self._scribe.listen(serial, wanted.name, ends.output)
             if wanted.config is not None:
@@ -243,6 +243,7 @@ class Emperor:
         if self._timer is not None:
             self._timer.cancel()
         self._doorbells.close_all()
+        self._processes.close()
         self._spawner.close()
         self._guardian.close()
         self._scribe.close()

@@ -6,7 +6,8 @@ way takes the place of another; of the others only the failure is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from imperator.config.settings import EmperorSettings, Hook
 from imperator.court.errands import Done, Errand, Errands
@@ -47,8 +48,10 @@ class HookRunner:
             self._start(wanted, hooks, phase.value, self._only_say(wanted.name, phase.value), effect.pid, command)
         if phase is HookPhase.AS_EMPEROR and self._settings.hook_as_emperor_setns:
             name = "as-emperor-setns"
-            hooks = self._settings.hook_as_emperor_setns
-            self._start(wanted, hooks, name, self._only_say(wanted.name, name), effect.pid, None, setns=True)
+            for hook in self._settings.hook_as_emperor_setns:  # each may enter other namespaces
+                one = (replace(hook, action=hook.action.rpartition(" ")[2]),)
+                say = self._only_say(wanted.name, name)
+                self._start(wanted, one, name, say, effect.pid, None, namespaces=_namespaces(hook))
 
     def before_vassal(self, instance: Serial, wanted: Wanted, done: Done) -> bool:
         """Run the hooks that come before a vassal is spawned; ``False``: there are none, and ``done`` is not called."""
@@ -85,13 +88,18 @@ class HookRunner:
         done: Done,
         pid: int | None,
         command: str | None,
-        setns: bool = False,
+        namespaces: Sequence[str] | None = None,
         longest: float | None = None,
     ) -> Errand:
         return self._errands.send(
             lambda serial: self._recruiter.hooks_order(
-                serial, wanted, hooks, phase, pid=pid, command=command, enter_namespaces=setns
+                serial, wanted, hooks, phase, pid=pid, command=command, namespaces=namespaces
             ),
             done,
             longest,
         )
+
+
+def _namespaces(hook: Hook) -> tuple[str, ...]:
+    """``hook-as-emperor-setns = NAMESPACE,… ACTION:ARGUMENT``; empty where none is named."""
+    return tuple(filter(None, hook.action.rpartition(" ")[0].replace(" ", ",").split(",")))

@@ -13,8 +13,10 @@ import os
 from collections.abc import Callable, Iterable
 from signal import SIGKILL, SIGTERM
 
+from imperator.court.background import Background
 from imperator.court.guardian import Guardian
 from imperator.court.watch import Watch
+from imperator.kernel.background import command_of
 from imperator.kernel.processes import ignores_as_init, kill_group, reap, send_signal
 from imperator.reign.events import Event, Exited, FellSilent, Received, Spawned
 from imperator.reign.names import Serial, VassalName
@@ -26,15 +28,20 @@ _SILENCE = 0.5
 class Process:
     """One instance. ``pid`` is -1 until it is known, file descriptors are -1 where there is none (any more)."""
 
-    __slots__ = ("config", "emperor", "name", "pid", "processes", "serial")
+    __slots__ = ("config", "emperor", "inode", "name", "pid", "processes", "serial", "signalled", "spoke")
 
-    def __init__(self, processes: Processes, serial: Serial, name: VassalName, emperor: int, config: int) -> None:
+    def __init__(
+        self, processes: Processes, serial: Serial, name: VassalName, emperor: int, config: int, inode: int
+    ) -> None:
         self.processes = processes
         self.serial = serial
         self.name = name
         self.pid = -1
         self.emperor = emperor
         self.config = config
+        self.inode = inode
+        """Of its own end of the emperor fd."""
+        self.spoke = self.signalled = False
 
     def readable(self, fd: int) -> None:
         """Take in all bytes that are there; at the end of the stream, close."""
@@ -53,6 +60,7 @@ class Process:
         except OSError:  # ECONNRESET: it died with our bytes unread
             data = b""
         post = self.processes.post
+        self.spoke = self.spoke or bool(data)
         for byte in data:
             post(Received(self.serial, byte))
         return not data
@@ -111,15 +119,16 @@ class Processes:
         self._hear_reports = hear_reports
         self._guardian = guardian
         self._complain = complain
+        self._background = Background(loop, post)
         self._by_serial: dict[Serial, Process] = {}
         self._by_pid: dict[int, Process] = {}
 
     def __len__(self) -> int:
         return len(self._by_serial)
 
-    def expect(self, serial: Serial, name: VassalName, emperor: int, config: int) -> Process:
+    def expect(self, serial: Serial, name: VassalName, emperor: int, config: int, inode: int) -> Process:
         """A process was asked for: these are our ends of its file descriptors, from now on owned here."""
-        process = Process(self, serial, name, emperor, config)
+        process = Process(self, serial, name, emperor, config, inode)
         self._by_serial[serial] = process
         self.watch.add(emperor, process)
         return process
@@ -155,6 +164,10 @@ class Processes:
         process = self._by_serial.get(serial)
         if process is None or process.pid < 0:
             return
+        process.signalled = True
+        self._send(process, number)
+
+    def _send(self, process: Process, number: int) -> None:
         try:
             if number == SIGKILL or (number == SIGTERM and ignores_as_init(process.pid, number)):
                 kill_group(process.pid)
@@ -165,13 +178,17 @@ class Processes:
 
     def ended(self, process: Process) -> None:
         """It has ended and is not reaped yet. What it said last comes before the news of its end."""
+        held = not process.read_emperor() and process.emperor >= 0
+        program = command_of(process.pid)
         # Its workers must not linger on its sockets: the zombie still holds the group's number, so this is safe.
-        self.signal(process.serial, SIGKILL)
+        self._send(process, SIGKILL)
         ending = reap(process.pid)
         if ending is None:
             return
         self._hear_reports()
         process.read_emperor()
+        if held and ending.code == 0 and not process.spoke and not process.signalled:
+            self._background.left(process.name, program, os.dup(process.emperor), process.inode)
         del self._by_serial[process.serial]
         del self._by_pid[process.pid]
         self._guardian.forget(process.pid)
@@ -185,3 +202,7 @@ class Processes:
     def _still_silent(self, process: Process) -> None:
         if self._by_serial.get(process.serial) is process:
             self.post(FellSilent(process.serial))
+
+    def close(self) -> None:
+        """The Emperor ends: nobody is left in the background."""
+        self._background.close()

@@ -34,6 +34,8 @@ class Ends:
     emperor: int
     config: int
     output: int
+    inode: int
+    """Of the vassal's end of the emperor fd."""
 
 
 class Recruiter:
@@ -109,7 +111,7 @@ class Recruiter:
             for fd in ours + lent:
                 os.close(fd)
             raise
-        expect(Ends(ours[0], config, output))
+        expect(Ends(ours[0], config, output, os.fstat(lent[0]).st_ino))
         self._spawner.spawn(order)
         for fd in lent:
             os.close(fd)
@@ -138,12 +140,12 @@ class Recruiter:
             tenancy=self._tenancy(wanted),
             fds=[fd for fd, _ in theirs],
             targets=[targets for _, targets in theirs],
-            before_drop=pairs(settings.hook_as_vassal_before_drop),
+            before_drop=told(settings.hook_as_vassal_before_drop),
             commands=commands,
-            hooks=pairs(settings.hook_as_vassal),
+            hooks=told(settings.hook_as_vassal),
             phase="as-vassal",
             chdir_at_last=None if chdir is None else os.fsencode(chdir),
-            namespaces=self._confinement.namespaces,
+            clone_flags=self._confinement.namespaces,
             bounding=None if self._confinement.bounding is None else sorted(self._confinement.bounding),
             limits=self._limits,
         )
@@ -169,11 +171,15 @@ class Recruiter:
         *,
         pid: int | None = None,
         command: str | None = None,
-        enter_namespaces: bool = False,
+        namespaces: Sequence[str] | None = None,
     ) -> Order:
-        """An order for a process that only runs hooks, as the Emperor, and ends."""
+        """An order for a process that only runs hooks, as the Emperor, and ends.
+
+        ``namespaces``: it enters these of ``pid`` first, or with an empty one all that differ.
+        """
         variables = {
             b"UWSGI_VASSAL_CONFIG": os.fsencode(wanted.name),
+            b"UWSGI_HOOK_CONTEXT": os.fsencode(wanted.name),
             b"UWSGI_VASSAL_UID": b"%d" % wanted.uid,
             b"UWSGI_VASSAL_GID": b"%d" % wanted.gid,
             b"UWSGI_VASSALS_DIR": os.fsencode(wanted.directory),
@@ -186,10 +192,12 @@ class Recruiter:
             variables=variables,
             directory=os.fsencode(wanted.directory),
             commands=[] if command is None else [[os.fsencode(command), os.fsencode(wanted.name)]],
-            hooks=pairs(hooks),
+            hooks=told(hooks),
             phase=phase,
             limits=self._limits,
-            namespaces_of=pid if enter_namespaces else None,
+            all_hooks=True,
+            namespaces_of=None if namespaces is None else pid,
+            namespaces=namespaces or (),
             dies_with_emperor=False,
         )
 
@@ -223,5 +231,5 @@ def _is_imperator(binaries: Sequence[str]) -> bool:
     return any(os.path.basename(binary) == "imperator" for binary in binaries)
 
 
-def pairs(hooks: tuple[Hook, ...]) -> list[tuple[str, str]]:
-    return [(hook.action, hook.argument) for hook in hooks]
+def told(hooks: tuple[Hook, ...]) -> list[tuple[str, str, str]]:
+    return [(hook.action, hook.argument, hook.where) for hook in hooks]

@@ -34,7 +34,7 @@ from imperator.court.service import Service
 from imperator.court.sources import Sources
 from imperator.kernel import credentials
 from imperator.kernel.capabilities import hold, keep_over_change_of_user
-from imperator.kernel.hooks import HookFailed, run_hook
+from imperator.kernel.hooks import HookFailed, run_hook, shown
 from imperator.kernel.limits import FDS_PER_VASSAL, open_files, raise_open_files
 from imperator.kernel.processes import become_subreaper, set_process_name
 from imperator.kernel.systemd import Notifier, take_listening_sockets
@@ -159,8 +159,10 @@ def _run_start_hooks(hooks: tuple[Hook, ...]) -> None:
     for hook in hooks:
         try:
             run_hook(hook.action, hook.argument)
-        except (OSError, HookFailed) as error:
-            raise HookFailed(f"hook emperor-start {hook.action}:{hook.argument}: {error}") from error
+        except HookFailed as error:
+            where = f"{hook.where}: " if hook.where else ""
+            text = f"{where}hook-emperor-start = {shown(hook.action, hook.argument)}: {error}"
+            raise HookFailed(text) from error
 
 
 async def _reign(settings: EmperorSettings, journal: Journal, start_directory: str, outfit: Outfit) -> None:

@@ -42,13 +42,18 @@ class Order:
     credentials: tuple[int, int, list[int]] | None = None
     fds: Sequence[int] = ()
     targets: Sequence[Sequence[int]] = ()
-    before_drop: Sequence[tuple[str, str]] = ()
+    before_drop: Sequence[tuple[str, str, str]] = ()
+    """Hooks: action, argument, ``file:line``."""
     commands: Sequence[Sequence[bytes]] = ()
-    hooks: Sequence[tuple[str, str]] = ()
+    hooks: Sequence[tuple[str, str, str]] = ()
+    all_hooks: bool = False
+    """One that fails does not keep the next one from running."""
     phase: str = ""
     chdir_at_last: bytes | None = None
     namespaces_of: int | None = None
-    namespaces: int = 0
+    namespaces: Sequence[str] = ()
+    """Those to enter, as /proc/PID/ns calls them; empty: all that are not the Emperor's."""
+    clone_flags: int = 0
     """Flags of clone(2): namespaces of its own."""
     bounding: Sequence[int] | None = None
     """The only capabilities that it can ever have; ``None``: as the Emperor."""
@@ -72,7 +77,7 @@ class Order:
             or self.hooks
             or self.chdir_at_last
             or self.namespaces_of
-            or self.namespaces
+            or self.clone_flags
             or self.bounding is not None
             or self.bind is not None
             or self.remove_socket is not None
@@ -90,7 +95,9 @@ class Order:
                 "phase": self.phase,
                 "chdir_at_last": self.chdir_at_last,
                 "namespaces_of": self.namespaces_of,
-                "namespaces": self.namespaces,
+                "namespaces": list(self.namespaces),
+                "all_hooks": self.all_hooks,
+                "clone_flags": self.clone_flags,
                 "tenancy": self.tenancy,
                 "bind": self.bind,
                 "remove_socket": self.remove_socket,

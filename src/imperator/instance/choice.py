@@ -142,7 +142,7 @@ class _Wants:
             raise NoEngine(f"engine = {engine}", "it is not installed", self._pip(engine))
         if not self._sockets and not self._settings.uwsgi_only:
             raise NoEngine(f"engine = {engine}", "there is no socket to serve on", "add http-socket = 127.0.0.1:8000")
-        return Choice(engine, f"engine = {engine}")
+        return Choice(engine, "the configuration asks for it")
 
     def best(self) -> Choice:
         """The first in the order of the rules that can and is there."""

@@ -1,7 +1,8 @@
 """Programs that run beside the application, as long as the instance does (``attach-daemon``, ``smart-attach-daemon``).
 
 Each runs in a process group of its own, is started again when it ends (later each time if it ends at once), and is
-stopped with the instance: SIGTERM, and SIGKILL to the whole group after the mercy. A smart one is only watched where
+stopped with the instance: SIGTERM, and SIGKILL to the whole group after the mercy. An instance that is killed takes
+them along, and so does an Emperor. A smart one is only watched where
 the process in its pid file is alive already, and is then left alone at the end, as with the original.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Callable, Sequence
 from imperator.config.instance_settings import Daemon
 from imperator.instance.children import Children, in_words
 from imperator.instance.keeper import Keeper, Timer
+from imperator.kernel.namespaces import set_parent_death_signal
 
 LONGEST_DELAY = 60.0
 """Seconds between two starts of one that ends at once."""
@@ -72,7 +74,13 @@ class Daemons:
             return
         attached.started = time.monotonic()
         try:
-            process = subprocess.Popen(shlex.split(daemon.command), stdin=subprocess.DEVNULL, start_new_session=True)
+            # Only what is ready-made is called between fork and exec: other threads may hold any lock at this moment.
+            process = subprocess.Popen(
+                shlex.split(daemon.command),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=lambda: set_parent_death_signal(signal.SIGKILL),
+            )
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             self._try_later(attached, f"cannot be started ({daemon.where}): {reason}")

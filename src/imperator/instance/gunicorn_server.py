@@ -72,13 +72,15 @@ class GunicornServer:
     def _settings(self, protocol: str, threads: int, multiprocess: bool) -> dict[str, Any]:
         """What gunicorn is told, in its own words."""
         limits = self._limits
+        # Whoever speaks uwsgi waits for the end of the connection.
+        keep_alive = limits.keep_alive and protocol == "http"
         return {
             "protocol": protocol,
             "uwsgi_allow_ips": "*",  # as in the original: who can connect may
             "workers": 2 if multiprocess else 1,  # it only tells the application whether there are several
             "threads": threads,
             "worker_connections": max(limits.connections, threads),
-            "keepalive": math.ceil(limits.head_timeout) if limits.keep_alive else 0,
+            "keepalive": math.ceil(limits.head_timeout) if keep_alive else 0,
             "backlog": limits.backlog,
             "timeout": 0,  # harakiri is watched over elsewhere
             "graceful_timeout": _LONG,

@@ -67,6 +67,8 @@ class Master:
         self.ending: Ending | None = None
         self.code = 0
         self.chain_reload: Callable[[], None] | None = None
+        self.on_order: Callable[[Order], None] = lambda order: None
+        """The Emperor has told something: called before it is done."""
         self._traces = traces
         self._check = check
         self._say = say
@@ -106,6 +108,7 @@ class Master:
     def _hear_emperor(self) -> None:
         fd = self.link.fd
         for order in self.link.orders():
+            self.on_order(order)
             match order:
                 case Order.ABANDONED:
                     if fd is not None:

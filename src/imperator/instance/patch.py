@@ -18,8 +18,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
-import shlex
 import signal
 from collections.abc import MutableMapping, Sequence
 from typing import Final, NoReturn
@@ -35,22 +33,6 @@ RELOADS: Final = "UWSGI_RELOADS"
 """In the environment of an instance that executed itself anew: how often."""
 
 _EMPEROR_FDS: Final = ("UWSGI_EMPEROR_FD", "UWSGI_EMPEROR_FD_CONFIG")
-_NEEDS_SHELL: Final = re.compile(r"[|&;<>()$`*?\[\]#~\n]|^\s*\w+=|^\s*exec\s")
-
-
-def command_of(text: str) -> tuple[str, tuple[str, ...]]:
-    """The program and arguments of a ``…-binary-patch-arg``. Raises :class:`ValueError` for a quote without its end.
-
-    ``nginx -g "daemon off;"`` needs no shell, only its quotes. The original gives every line to ``/bin/sh -c``, so
-    one that cannot do without (a pipe, a variable, ``cd x && …``) is given to it here too.
-    """
-    words = shlex.split(text)
-    if not words:
-        raise ValueError("there is no program in it")
-    unquoted = re.sub(r"""\\.|'[^']*'|"(?:[^"\\$`]|\\.)*\"""", "", text)
-    if _NEEDS_SHELL.search(unquoted):
-        return "/bin/sh", ("-c", text)
-    return words[0], tuple(words[1:])
 
 
 def become(

@@ -25,6 +25,7 @@ from imperator.config.settings import Hook
 from imperator.instance import patch
 from imperator.instance.environment_python import set_environment
 from imperator.instance.inherited import take_inherited
+from imperator.instance.link import Order
 from imperator.instance.listening import Listening, bind_all, needs_rights, remove_file
 from imperator.instance.rights import (
     Identity,
@@ -36,9 +37,12 @@ from imperator.instance.rights import (
     set_umask,
 )
 from imperator.instance.traces import Traces, name_process
-from imperator.kernel.hooks import HookFailed, run_hook
+from imperator.kernel.hooks import HookFailed, run_hook, shown
 
 Say = Callable[[str], None]
+
+HOOK_FAILED = 23
+"""The exit code by which a worker tells its master that one of its hooks has failed: no other would do better."""
 
 
 class Phases:
@@ -165,24 +169,40 @@ class Phases:
         self.traces.vacuum(self.listening)
 
     def run_exit_hooks(self) -> None:
-        """``as-user-atexit``; one that fails is said, and the next one run."""
-        for hook in self.settings.hook_as_user_atexit:
-            try:
-                self._run("as-user-atexit", [hook])
-            except ConfigurationError as error:
-                self.say(str(error))
+        """``as-user-atexit``."""
+        self._run_all("as-user-atexit", self.settings.hook_as_user_atexit)
+
+    # -- what the Emperor says
+
+    def emperor_says(self, order: Order) -> None:
+        """``emperor-stop``, ``emperor-reload``, ``emperor-lost``: before the instance does what it was told."""
+        phase, hooks = {
+            Order.STOP: ("emperor-stop", self.settings.hook_emperor_stop),
+            Order.STOP_GRACEFULLY: ("emperor-stop", self.settings.hook_emperor_stop),
+            Order.RELOAD: ("emperor-reload", self.settings.hook_emperor_reload),
+            Order.ABANDONED: ("emperor-lost", self.settings.hook_emperor_lost),
+        }[order]
+        self._run_all(phase, hooks)
 
     # -- the steps
 
     def _run(self, phase: str, hooks: Sequence[Hook]) -> None:
         for hook in hooks:
-            action = hook.action.removeprefix("!")
-            shown = f"{action}:{hook.argument}" if action == hook.action else "a private hook"
-            self.say(f"running {shown} ({phase})")
+            text = shown(hook.action, hook.argument)
+            self.say(f"running {text} ({phase})")
             try:
-                run_hook(action, hook.argument)
-            except (HookFailed, OSError) as error:
-                raise ConfigurationError(f"hook-{phase}", f"{shown}: {error}") from error
+                run_hook(hook.action, hook.argument)
+            except HookFailed as error:
+                where = f"{hook.where}: hook-{phase}" if hook.where else f"hook-{phase}"
+                raise ConfigurationError(where, f"{text}: {error}") from error
+
+    def _run_all(self, phase: str, hooks: Sequence[Hook]) -> None:
+        """Hooks whose failure changes nothing: it is said, and the next one run."""
+        for hook in hooks:
+            try:
+                self._run(phase, [hook])
+            except ConfigurationError as error:
+                self.say(str(error))
 
     def _take(self, listening: Sequence[Listening]) -> None:
         self._listening |= {one.asked: one for one in listening}

@@ -20,6 +20,7 @@ from imperator.config.given import Configuration
 from imperator.config.instance_loader import instance_settings
 from imperator.config.instance_settings import InstanceSettings
 from imperator.config.language import load
+from imperator.config.variables import variables_of_process
 from imperator.instance.application import Application
 from imperator.instance.blame import CannotLoad
 from imperator.instance.choice import Choice, choose, installed
@@ -30,7 +31,7 @@ from imperator.instance.listening import Listening
 from imperator.instance.loading import NoApplication, load_application, prepare_python
 from imperator.instance.master import HEARD, Ending, Master
 from imperator.instance.patch import become_ourselves
-from imperator.instance.phases import Phases
+from imperator.instance.phases import HOOK_FAILED, Phases
 from imperator.instance.traces import name_process
 from imperator.instance.voice import Voice
 
@@ -93,6 +94,7 @@ class Instance:
         keeper = Keeper()
         master = Master(self._settings, keeper, self._link, self._phases.traces, self._check, self._say)
         master.hear()
+        master.on_order = self._phases.emperor_says
         try:
             if self._choice.engine == "daemons":
                 self._keep_daemons(master)
@@ -104,6 +106,9 @@ class Instance:
             self._say(str(error))
             self._phases.at_exit()
             return error.code
+        except (ConfigurationError, CannotLoad, SystemExit):  # before anything was begun; SystemExit: a hook's "exit"
+            self._phases.at_exit()
+            raise
         return self._end(master, listening)
 
     def _needs_master(self) -> bool:
@@ -112,7 +117,8 @@ class Instance:
 
     def _check(self) -> None:
         """Whether what is in the files now can be read at all. Raises ConfigurationError."""
-        instance_settings(load(self._argv, os.environ, self._directory), self._directory)
+        further = variables_of_process(self._argv, self._directory)
+        instance_settings(load(self._argv, os.environ, self._directory, further=further), self._directory)
 
     # -- the three ways to live
 
@@ -137,6 +143,7 @@ class Instance:
             Ending.RELOAD, "it has done what one worker may (max-requests or lifetime)"
         )
         worker.on_harakiri = lambda: self._begin_anew(listening)
+        worker.on_failure = lambda: master.end(Ending.STOP, "a hook failed", FAILED)
         if self._settings.die_on_idle:
             worker.on_idle = lambda: self._die_of_idleness(master)
         master.crew = worker
@@ -172,6 +179,9 @@ class Instance:
             except NoApplication as error:
                 self._say(str(error))
                 return error.code
+            except ConfigurationError as error:
+                self._say(str(error))
+                return HOOK_FAILED
             worker = Worker(served, settings, listening, number, keeper, link, self._say, self._choice.engine)
 
             def replaced() -> None:
@@ -180,19 +190,20 @@ class Instance:
 
             worker.on_limit = replaced
             worker.on_harakiri = lambda: os._exit(1)
+            worker.on_failure = lambda: below.end(Ending.STOP, f"worker {number}: a hook failed", HOOK_FAILED)
             worker.on_idle = link.asleep
             below.crew = worker
             below.begin()
             keeper.start()
             worker.serve(lambda: self._phases.accepting(first_time=first_time))
-            return 0
+            return below.code
 
         workers = Workers(settings.processes, work, master.keeper, master.children, self._say)
         workers.on_accepting = _once(self._link.accepting)
         workers.on_loyal = _once(self._link.loyal)
         workers.on_heartbeat = self._link.heartbeat
         workers.on_over = master.crew_is_over
-        workers.on_hopeless = lambda code: master.end(Ending.STOP, "a worker has no application", code)
+        workers.on_hopeless = lambda code: self._give_up(master, code)
         workers.on_idle = workers.send_to_sleep
         if settings.die_on_idle:
             workers.on_idle = lambda: self._die_of_idleness(master)
@@ -208,6 +219,14 @@ class Instance:
         else:
             workers.start()
         master.keeper.run()
+
+    @staticmethod
+    def _give_up(master: Master, code: int) -> None:
+        """Another worker would do no better."""
+        if code == HOOK_FAILED:
+            master.end(Ending.STOP, "a worker's hook failed", FAILED)
+        else:
+            master.end(Ending.STOP, "a worker has no application", code)
 
     def _load(self) -> Application:
         prepare_python(self._settings, self._configuration)

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from imperator.config.errors import ConfigurationError
 from imperator.config.instance_settings import InstanceSettings, Interface
 from imperator.instance import loyalty
 from imperator.instance.application import Application
@@ -71,6 +72,8 @@ class Worker:
         self._say = say
         self.on_limit: Callable[[], None] = lambda: None
         """It has managed its ``max-requests``, or reached its ``max-worker-lifetime``."""
+        self.on_failure: Callable[[], None] = lambda: None
+        """What comes with accepting requests has failed, and that was said: it has to end."""
         self.on_idle: Callable[[], None] = lambda: None
         self.on_harakiri: Callable[[], None] = lambda: None
         """A request takes too long: whoever has to, ends this process."""
@@ -124,7 +127,12 @@ class Worker:
         """Serve until :meth:`stop`; says whether every request ended."""
 
         def accepting() -> None:
-            on_accepting()
+            try:
+                on_accepting()
+            except ConfigurationError as error:  # a hook: nobody is told that requests are welcome
+                self._say(str(error))
+                self._keeper.soon(self.on_failure)
+                return
             self._superior.accepting()
             self._keeper.soon(self._watch)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from imperator.instance.children import Children, in_words
 from imperator.instance.keeper import Keeper, Timer
 from imperator.instance.link import Link
+from imperator.instance.phases import HOOK_FAILED
 from imperator.reign.protocol import FromVassal, ToVassal
 
 LONGEST_DELAY = 30.0
@@ -109,6 +110,8 @@ class Workers:
                 if seat.end is not None:
                     seat.end.close()
             code = self._work(number, Link(theirs.detach()))
+        except SystemExit as end:  # a hook's "exit"
+            code = end.code if isinstance(end.code, int) else 0
         except BaseException:  # noqa: BLE001 (the process ends here: nothing of it may run on in the master's name)
             import traceback
 
@@ -154,7 +157,7 @@ class Workers:
             if not self.running:
                 self._all_gone()
             return
-        if code == CANNOT_SERVE:
+        if code in (CANNOT_SERVE, HOOK_FAILED):
             self.on_hopeless(code)
             return
         seat.failures = 0 if told or lived >= STEADY else seat.failures + 1

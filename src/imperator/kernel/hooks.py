@@ -1,25 +1,57 @@
 """Hook actions: what ``hook-PHASE = action:argument`` can do.
 
-Runs in a short-lived process (or, before the Emperor's loop starts, in the Emperor): it may block. Only the standard
-library is imported, because the spawner loads this file by its path. Actions and their arguments are those of the
-original's manual, section "Hooks".
+Runs in a short-lived process, in an instance, or, before the Emperor's loop starts, in the Emperor: it may block. Only
+the standard library is imported, because the spawner loads this file by its path. Actions and their arguments are those
+of the original's manual, section "Hooks"; what they do was compared with the real one.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import grp
 import os
 import pwd
-import shlex
+import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 WAIT_FOR_SECONDS = 60
 """How long the ``wait_for_…`` actions look before they give up."""
+LOOK_SECONDS = 0.05
+"""Between two looks for something that somebody else has to bring: any file system, so nothing tells of it."""
+
+MOUNT_FLAGS = {
+    "bind": 0x1000,
+    "defaults": 0,
+    "dirsync": 0x80,
+    "mandlock": 0x40,
+    "move": 0x2000,
+    "noatime": 0x400,
+    "nodev": 0x4,
+    "noexec": 0x8,
+    "nosuid": 0x2,
+    "private": 1 << 18,
+    "rdonly": 0x1,
+    "readonly": 0x1,
+    "rec": 0x4000,
+    "recursive": 0x4000,
+    "remount": 0x20,
+    "ro": 0x1,
+    "shared": 1 << 20,
+    "slave": 1 << 19,
+    "sync": 0x10,
+    "unbindable": 1 << 17,
+}
+"""``MS_…`` of mount(2)."""
+UMOUNT_FLAGS = {"force": 1, "detach": 2, "lazy": 2, "rec": 0, "recursive": 0}
+"""``MNT_…`` of umount2(2); 0: a rule of our own."""
+
+_libc = ctypes.PyDLL(None, use_errno=True)
 
 
 class HookFailed(Exception):
@@ -33,49 +65,76 @@ def _split(argument: str, count: int, usage: str) -> list[str]:
     return parts
 
 
+def _number(text: str, what: str, base: int = 10) -> int:
+    try:
+        return int(text, base)
+    except ValueError:
+        raise HookFailed(f"{text!r} is no {what}") from None
+
+
 def _exec(argument: str) -> None:
     code = subprocess.call(["/bin/sh", "-c", argument])
-    if code != 0:
+    if code < 0:
+        raise HookFailed(f"was killed by {signal.Signals(-code).name}")
+    if code:
         raise HookFailed(f"ended with {code}")
 
 
 def _safeexec(argument: str) -> None:
-    code = subprocess.call(["/bin/sh", "-c", argument])
-    if code != 0:
-        print(f"hook safeexec:{argument} ended with {code}", file=sys.stderr, flush=True)
+    try:
+        _exec(argument)
+    except HookFailed as failure:
+        print(f"hook safeexec:{argument} {failure}", file=sys.stderr, flush=True)
+
+
+def _flags(text: str, known: dict[str, int], more: str = "") -> int:
+    flags = 0
+    for word in filter(None, text.split(",")):
+        if word not in known:
+            raise HookFailed(f"there is no flag {word!r}: it is one of {', '.join(known)}{more}")
+        flags |= known[word]
+    return flags
 
 
 def _mount(argument: str) -> None:
-    """``FILESYSTEM SOURCE TARGET [FLAGS]``, flags comma-separated: given to mount(8), which knows them all."""
-    words = shlex.split(argument)
-    if len(words) not in (3, 4):
-        raise HookFailed("expected FILESYSTEM SOURCE TARGET [FLAGS]")
-    kind, source, target, *flags = words
-    options = ["-o", flags[0]] if flags else []
-    code = subprocess.call(["mount", "-t", kind, *options, "--", source, target])
-    if code != 0:
-        raise HookFailed(f"mount ended with {code}")
+    """``FILESYSTEM SOURCE TARGET [FLAGS [DATA]]``: mount(2) itself, for a jail may hold no mount(8)."""
+    words = argument.split(" ", 4)
+    if len(words) < 3:
+        raise HookFailed("expected FILESYSTEM SOURCE TARGET [FLAGS [DATA]]")
+    kind, source, target, *more = words
+    flags = _flags(more[0], MOUNT_FLAGS, "; what only the file system knows comes after FLAGS") if more else 0
+    data = os.fsencode(more[1]) if len(more) == 2 else None
+    names = (os.fsencode(word) or None for word in (source, target, kind))
+    if _libc.mount(*names, ctypes.c_ulong(flags), data) != 0:
+        _raise_for(target)
 
 
 def _umount(argument: str) -> None:
-    """``TARGET [FLAGS]``: ``detach`` or ``lazy``, ``force``."""
-    words = shlex.split(argument)
-    if not words or len(words) > 2:
-        raise HookFailed("expected TARGET [FLAGS]")
-    known = {"detach": "-l", "lazy": "-l", "force": "-f", "rec": "-R", "recursive": "-R"}
-    flags = []
-    for word in words[1].split(",") if len(words) == 2 else []:
-        if word not in known:
-            raise HookFailed(f"unknown umount flag {word!r}: one of {', '.join(known)}")
-        flags.append(known[word])
-    code = subprocess.call(["umount", *flags, "--", words[0]])
-    if code != 0:
-        raise HookFailed(f"umount ended with {code}")
+    """``TARGET [FLAGS]``; ``rec``: whatever is mounted below it first, the last one before the others."""
+    target, _, words = argument.partition(" ")
+    flags = _flags(words, UMOUNT_FLAGS)
+    if not {"rec", "recursive"}.isdisjoint(words.split(",")):
+        below = target.rstrip("/") + "/"
+        with open("/proc/self/mounts") as file:
+            places = [line.split()[1].encode().decode("unicode_escape") for line in file]
+        for place in reversed(places):
+            if place.startswith(below):
+                _umount_one(place, flags)
+    _umount_one(target, flags)
+
+
+def _umount_one(target: str, flags: int) -> None:
+    if _libc.umount2(os.fsencode(target), flags) != 0:
+        _raise_for(target)
+
+
+def _raise_for(path: str) -> None:
+    code = ctypes.get_errno()
+    raise OSError(code, os.strerror(code), path)
 
 
 def _exit(argument: str) -> None:
-    sys.stdout.flush()
-    os._exit(int(argument or 0))
+    raise SystemExit(_number(argument or "0", "exit code"))
 
 
 def _print(argument: str) -> None:
@@ -94,19 +153,30 @@ def _store(argument: str, flags: int, newline: bool) -> None:
 
 
 def _writefifo(argument: str) -> None:
+    """Nobody reading it is no failure, as in the original."""
     path, text = _split(argument, 2, "FIFO TEXT")
+    _write_to_reader(path, text, (errno.ENXIO, errno.ENODEV))
+
+
+def _spinningfifo(argument: str) -> None:
+    """Waits for as long as it takes until somebody reads it."""
+    path, text = _split(argument, 2, "FIFO TEXT")
+    while not _write_to_reader(path, text, (errno.ENXIO, errno.ENODEV, errno.ENOENT)):
+        time.sleep(LOOK_SECONDS)
+
+
+def _write_to_reader(path: str, text: str, nobody: Container[int | None]) -> bool:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        import errno
-
-        if error.errno in (errno.ENXIO, errno.ENODEV):
-            return  # nobody reads it: as in the original, no failure
+        if error.errno in nobody:
+            return False
         raise
     try:
         os.write(fd, text.encode(errors="surrogateescape"))
     finally:
         os.close(fd)
+    return True
 
 
 def _creat(argument: str) -> None:
@@ -115,7 +185,7 @@ def _creat(argument: str) -> None:
 
 def _chmod(argument: str) -> None:
     path, mode = _split(argument, 2, "FILE MODE")
-    os.chmod(path, int(mode, 8))
+    os.chmod(path, _number(mode, "mode in octal, like 660", 8))
 
 
 def _chown(argument: str) -> None:
@@ -123,12 +193,12 @@ def _chown(argument: str) -> None:
     try:
         os.chown(path, pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid)
     except KeyError as error:
-        raise HookFailed(str(error)) from error
+        raise HookFailed(f"there is no {user}:{group} here: {error.args[0]}") from error
 
 
 def _chown2(argument: str) -> None:
     path, uid, gid = _split(argument, 3, "FILE UID GID")
-    os.chown(path, int(uid), int(gid))
+    os.chown(path, _number(uid, "uid"), _number(gid, "gid"))
 
 
 def _sticky(argument: str) -> None:
@@ -145,7 +215,8 @@ def _putenv(argument: str) -> None:
 def _wait_for(argument: str, is_there: Callable[[int], bool]) -> None:
     """``PATH [SECONDS]``. Polls: it has to work for any file system, and nothing else waits for it."""
     path, _, seconds = argument.partition(" ")
-    deadline = time.monotonic() + (float(seconds) if seconds else WAIT_FOR_SECONDS)
+    limit = _number(seconds or str(WAIT_FOR_SECONDS), "number of seconds")
+    deadline = time.monotonic() + limit
     while True:
         try:
             if is_there(os.stat(path).st_mode):
@@ -153,8 +224,8 @@ def _wait_for(argument: str, is_there: Callable[[int], bool]) -> None:
         except FileNotFoundError:
             pass
         if time.monotonic() >= deadline:
-            raise HookFailed(f"{path} did not appear")
-        time.sleep(0.05)
+            raise HookFailed(f"{path} did not appear within {limit} s")
+        time.sleep(LOOK_SECONDS)
 
 
 _ACTIONS: dict[str, Callable[[str], object]] = {
@@ -175,6 +246,7 @@ _ACTIONS: dict[str, Callable[[str], object]] = {
     "creat": _creat,
     "create": _creat,
     "writefifo": _writefifo,
+    "spinningfifo": _spinningfifo,
     "unlink": os.unlink,
     "chmod": _chmod,
     "chown": _chown,
@@ -192,13 +264,21 @@ ACTIONS = frozenset(_ACTIONS)
 """The names of all actions."""
 
 
+def shown(action: str, argument: str) -> str:
+    """A hook as the log has it. One whose action opens with ``!`` is private: it may hold a password."""
+    return "a private hook" if action.startswith("!") else f"{action}:{argument}"
+
+
 def run_hook(action: str, argument: str) -> None:
-    """Run one hook in this process. Raises :class:`HookFailed` or :class:`OSError`."""
+    """Run one hook in this process. Raises :class:`HookFailed`, and SystemExit for ``exit``."""
+    action = action.removeprefix("!")
     try:
         perform = _ACTIONS[action]
     except KeyError:
         raise HookFailed(f"there is no action {action!r}: one of {', '.join(sorted(_ACTIONS))}") from None
     try:
         perform(argument)
-    except ValueError as error:
+    except OSError as error:
+        raise HookFailed(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)) from error
+    except ValueError as error:  # a NUL byte in a path
         raise HookFailed(str(error)) from error

@@ -52,7 +52,9 @@ class Notice(NamedTuple):
 
 
 _HEAD = struct.Struct("iIII")
-_BUFFER = 256 * 1024
+_BUFFER = 16 * 1024
+"""Bytes that are read at once: some five hundred events, which take a few milliseconds to go through."""
+_LARGEST_NOTICE = _HEAD.size + 256
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _HINTS = {
@@ -70,6 +72,8 @@ class Inotify:
     """One inotify instance: non-blocking, close-on-exec."""
 
     def __init__(self) -> None:
+        self.has_more = False
+        """The last reading filled its buffer: there is more to read."""
         self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise _failure("inotify_init1")
@@ -89,18 +93,23 @@ class Inotify:
         _libc.inotify_rm_watch(self._fd, wd)
 
     def read(self) -> Iterator[Notice]:
-        """What has happened since the last call."""
-        while True:
-            try:
-                data = os.read(self._fd, _BUFFER)
-            except BlockingIOError:
-                return
-            offset = 0
-            while offset < len(data):
-                wd, mask, _, length = _HEAD.unpack_from(data, offset)
-                offset += _HEAD.size
-                yield Notice(wd, mask, data[offset : offset + length].rstrip(b"\0"))
-                offset += length
+        """What has happened since the last call, or as much of it as is read at once: see :attr:`has_more`.
+
+        Whoever can write to a directory can fill the queue faster than anybody empties it: so it is never emptied in
+        one go.
+        """
+        try:
+            data = os.read(self._fd, _BUFFER)
+        except BlockingIOError:
+            self.has_more = False
+            return
+        self.has_more = len(data) > _BUFFER - _LARGEST_NOTICE
+        offset = 0
+        while offset < len(data):
+            wd, mask, _, length = _HEAD.unpack_from(data, offset)
+            offset += _HEAD.size
+            yield Notice(wd, mask, data[offset : offset + length].rstrip(b"\0"))
+            offset += length
 
     def close(self) -> None:
         os.close(self._fd)

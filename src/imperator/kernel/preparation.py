@@ -36,7 +36,7 @@ def prepare(
         os.environb.update(environment)
     run_hooks(special["before_drop"], "as-vassal-before-drop")
     if special["namespaces_of"]:
-        enter_namespaces(special["namespaces_of"])
+        enter_namespaces(special["namespaces_of"], special["namespaces"])
     if special["bounding"] is not None:
         bound(special["bounding"])
     if special["credentials"] is not None:
@@ -50,7 +50,10 @@ def prepare(
         failure = run_command(command)
         if failure is not None:
             report(failure)
-    run_hooks(special["hooks"], special["phase"])
+    if special["all_hooks"]:
+        run_all_hooks(special["hooks"])
+    else:
+        run_hooks(special["hooks"], special["phase"])
     if special["bind"]:
         bind(*special["bind"])
     if special["remove_socket"]:
@@ -121,9 +124,13 @@ def drop(uid: int, gid: int, groups: list[int]) -> None:
         raise Failed(f"cannot become uid {uid}, gid {gid}: {error.strerror}{rights}") from error
 
 
-def enter_namespaces(pid: int) -> None:
-    """setns(2) into every namespace of ``pid`` that is not our own."""
-    for kind in ("ipc", "uts", "net", "pid", "cgroup", "mnt"):
+def enter_namespaces(pid: int, names: list[str]) -> None:
+    """setns(2) into the namespaces of ``pid`` with these names, or into every one that is not our own."""
+    every = ("ipc", "uts", "net", "pid", "cgroup", "mnt")
+    unknown = sorted({*names} - {*every, "user"})
+    if unknown:
+        raise Failed(f"there is no namespace {unknown[0]!r}: it is one of {', '.join(every)}, user")
+    for kind in names or every:
         theirs, ours = f"/proc/{pid}/ns/{kind}", f"/proc/self/ns/{kind}"
         if os.stat(theirs).st_ino != os.stat(ours).st_ino:
             fd = os.open(theirs, os.O_RDONLY | os.O_CLOEXEC)
@@ -142,13 +149,27 @@ def run_command(command: list[bytes]) -> str | None:
     return None if code == 0 else f"{os.fsdecode(command[0])} ended with {code}"
 
 
-def run_hooks(hooks: list[tuple[str, str]], phase: str) -> None:
+def run_hooks(hooks: list[tuple[str, str, str]], phase: str) -> None:
     """Run the hooks of a phase in this process; the first that fails ends it."""
-    if not hooks:
-        return
+    for hook in hooks:
+        failure = run_hook(hook)
+        if failure is not None:
+            raise Failed(f"{phase}: {failure}")
+
+
+def run_all_hooks(hooks: list[tuple[str, str, str]]) -> None:
+    """Run the hooks of a phase in this process; one that fails does not keep the next one from running."""
+    failures = [failure for hook in hooks if (failure := run_hook(hook)) is not None]
+    if failures:
+        raise Failed("; ".join(failures))
+
+
+def run_hook(hook: tuple[str, str, str]) -> str | None:
+    """Run one hook; the reason of its failure."""
     actions = sys.modules["hooks"]  # loaded by the spawner, by its path too
-    for action, argument in hooks:
-        try:
-            actions.run_hook(action, argument)
-        except (OSError, actions.HookFailed) as error:
-            raise Failed(f"{phase} hook {action}:{argument}: {error}") from error
+    action, argument, where = hook
+    try:
+        actions.run_hook(action, argument)
+    except actions.HookFailed as error:
+        return f"{where + ': ' if where else ''}{actions.shown(action, argument)}: {error}"
+    return None

@@ -193,8 +193,8 @@ class Spawner:
         except OSError as error:
             return serial, -1, str(error.strerror)
         jail = None
-        if special is not None and special["namespaces"]:
-            jail = load("jail").Jail(special["namespaces"])
+        if special is not None and special["clone_flags"]:
+            jail = load("jail").Jail(special["clone_flags"])
             pid = jail.clone(self.clone)
         else:
             pid = _careful.syscall(*self.clone)
@@ -261,6 +261,8 @@ class Spawner:
                 code = EXILE
                 self.execute(binaries, programs, variables)
             code = 0
+        except SystemExit as end:  # a hook's "exit"
+            code = end.code if isinstance(end.code, int) else 0
         except preparation.Exiled as failure:
             code = EXILE
             self.report(serial, str(failure))

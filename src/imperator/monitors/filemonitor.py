@@ -32,6 +32,12 @@ POLLING = 3.0
 """The same where they cannot: a network file system, or no inotify to be had. The original's interval."""
 MISSING = 2.0
 """Seconds between two looks for a directory that is not there (its appearance is noticed earlier)."""
+UNTIRED = 0.25
+"""Processor seconds that a monitor works in one go: thousands of files that are put in place at once take less."""
+REST = 4.0
+"""How many times as long as it has worked it rests then, where somebody makes more happen than it can follow."""
+LONGEST_REST = 0.5
+"""Seconds."""
 _CHUNK = 100
 """Files looked at before the loop may do something else."""
 
@@ -55,6 +61,10 @@ class FileMonitor:
         """What was told last of the files whose sections are vassals."""
         self._desk = Desk()
         self._interests: Interests | None = None
+        self._worked = 0.0
+        """Processor seconds since there was last a moment with nothing to do."""
+        self._rest = 0.0
+        """Seconds to do nothing before the next notices are read."""
         self._wake = asyncio.Event()
         self._scan_wanted = False
         self._reading_cost = 0.0
@@ -153,6 +163,13 @@ class FileMonitor:
 
     async def _wait(self, until: float, loop: asyncio.AbstractEventLoop) -> None:
         """Until something happens, or until a moment."""
+        if self._worked:
+            await asyncio.sleep(0)  # whatever else there is to do, in between
+        if self._rest and self._interests is not None:
+            rest, self._rest = self._rest, 0.0
+            loop.remove_reader(self._interests)  # it would call without end
+            await asyncio.sleep(rest)
+            loop.add_reader(self._interests, self._wake.set)
         self._wake.clear()
         if self._scan_wanted:
             return
@@ -173,8 +190,12 @@ class FileMonitor:
 
     def _take_notices(self, now: float) -> bool:
         """Put what happened on the desk; ``False``: only a whole reading will do."""
-        notices = [] if self._interests is None else self._interests.read()
+        if self._interests is None:
+            return True
+        cost = -time.thread_time()
+        notices = self._interests.read()
         if notices is None:
+            self._rest_after(self._reading_cost)
             return False
         for news in notices:
             if news.key != TERRITORY:
@@ -185,7 +206,17 @@ class FileMonitor:
                 return False
             if name:
                 self._desk.happened(name, self.path_of(name), news.mask, now)
+        if self._interests.has_more:
+            self._rest_after(cost + time.thread_time())
+        else:
+            self._worked = 0.0
         return True
+
+    def _rest_after(self, cost: float) -> None:
+        """There is more to do already. If that goes on, it could take all the time there is: it may have a fifth."""
+        self._worked += cost
+        if self._worked > UNTIRED:
+            self._rest = min(REST * cost, LONGEST_REST)
 
     async def _look(self, name: str, now: float) -> list[MonitorNews]:
         """Look at one file; what is to be told of it, if anything."""

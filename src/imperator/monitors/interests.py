@@ -89,8 +89,13 @@ class Interests:
             del self._directories[wd]
             self._inotify.unwatch(wd)
 
+    @property
+    def has_more(self) -> bool:
+        """So much happens that the last reading did not bring all of it."""
+        return self._inotify.has_more
+
     def read(self) -> list[News] | None:
-        """What has happened; ``None``: too much, and nobody knows what (IN_Q_OVERFLOW)."""
+        """What has happened, a few thousand notices at most; ``None``: nobody knows what (IN_Q_OVERFLOW)."""
         news: list[News] = []
         overflow = False
         for notice in self._inotify.read():

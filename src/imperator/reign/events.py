@@ -66,6 +66,14 @@ class Exited:
 
 
 @dataclass(frozen=True, slots=True)
+class WentOn:
+    """The process of a vassal has ended with 0, but its program went on in the background: ``text`` for a person."""
+
+    name: VassalName
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
     """One byte came over the emperor fd."""
 
@@ -141,6 +149,7 @@ Event = (
     | SpawnFailed
     | ExecFailed
     | Exited
+    | WentOn
     | Received
     | FellSilent
     | Knocked

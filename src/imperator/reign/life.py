@@ -44,6 +44,7 @@ class Life:
             ev.SpawnFailed: self._spawn_failed,
             ev.ExecFailed: self._exec_failed,
             ev.Exited: self._exited,
+            ev.WentOn: self._went_on,
             ev.Received: self._received,
             ev.FellSilent: self._fell_silent,
             ev.Knocked: self._knocked,
@@ -200,6 +201,12 @@ class Life:
         else:
             why = f": {instance.failure}" if instance.failure is not None else ""
             self._died(vassal, instance, f"{how} after {describe_length(lived)}{why}", lived, now)
+
+    def _went_on(self, event: ev.WentOn, now: Seconds) -> None:
+        self._realm.note(Severity.ERROR, "background", event.text, event.name)
+        vassal = self._realm.vassals.get(event.name)
+        if vassal is not None and vassal.phase is Phase.WAITING:
+            vassal.why = event.text
 
     def _settle(self, vassal: Vassal, now: Seconds) -> None:
         """Its process is gone as was wanted: do what was to come afterwards."""

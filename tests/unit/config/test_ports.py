@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
-from imperator.config.ports import COUNT, FIRST, candidates, is_taken, port_for
+from imperator.config.ports import COUNT, FIRST, candidates, claim, is_taken, port_for
 
 NAMES = [f"/etc/uwsgi/vassals/app{number}.ini" for number in range(1000)]
 
@@ -67,8 +70,6 @@ def listening(family: socket.AddressFamily, address: str) -> socket.socket:
 
 @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
 def test_what_another_process_listens_on_is_taken(family: socket.AddressFamily, address: str) -> None:
-    import os
-
     if family == socket.AF_INET6 and not os.path.exists("/proc/net/if_inet6"):
         pytest.skip("there is no IPv6 here")
     here, there = socket.socketpair()
@@ -93,3 +94,38 @@ def test_what_we_listen_on_ourselves_is_ours() -> None:
     """As after a reload in place, which keeps the socket."""
     with listening(socket.AF_INET, "127.0.0.1") as sock:
         assert not is_taken(sock.getsockname()[1])
+
+
+def test_of_two_that_start_at_once_one_takes_its_next_choice() -> None:
+    """Neither listens yet, so nothing but their claims tells them apart."""
+    program = (
+        "import sys\n"
+        "from imperator.config.ports import claim, is_taken, port_for\n"
+        "print(port_for(sys.argv[1], lambda port: is_taken(port) or not claim(port)), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    name = "two vassals with the same first choice"
+    starting = [
+        subprocess.Popen([sys.executable, "-c", program, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    ports = []
+    for process in starting:
+        assert process.stdout is not None
+        ports.append(int(process.stdout.readline()))
+    assert len(set(ports)) == 4
+    assert sorted(ports, key=list(candidates(name)).index) == [
+        port for port in itertools.islice(candidates(name), 12) if port in ports
+    ], "none went further than it had to"
+    for process in starting:
+        process.communicate()
+        assert process.returncode == 0
+
+
+def test_a_claim_ends_with_its_process() -> None:
+    port = next(candidates("whose claim ends"))
+    program = f"from imperator.config.ports import claim; print(claim({port}), claim({port}))"
+    for _ in range(2):
+        assert subprocess.check_output([sys.executable, "-c", program], text=True) == "True True\n"
+    assert claim(port)
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False False\n"

@@ -216,6 +216,13 @@ def test_a_group_outside_of_our_namespace(tmp_path: Path) -> None:
     assert memory(here) == 1 << 20
 
 
+def test_a_group_whose_name_begins_as_the_mounted_one(tmp_path: Path) -> None:
+    (tmp_path / "cg" / "a" / "bc").mkdir(parents=True)
+    (tmp_path / "cg" / "a" / "bc" / "memory.max").write_text("1048576\n")
+    here = proc(tmp_path, "0::/a/bc\n", f"30 23 0:26 /a/b {tmp_path}/cg rw - cgroup2 cgroup2 rw\n")
+    assert memory(here) == 1 << 20
+
+
 def test_this_machine(tmp_path: Path) -> None:
     assert 1 <= int(value("%(cgroup.cores)", tmp_path)) <= (os.cpu_count() or 1)
     assert int(value("%(cgroup.memory)", tmp_path)) >= 1 << 20

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from imperator.config.command import command_of
 from imperator.config.instance_settings import BinaryPatch, InstanceSettings
-from imperator.instance.patch import command_of
 
 from .enactment import NOBODY, asked, enact, finish, free_port, listener, shell, start
 

@@ -195,7 +195,8 @@ def test_what_cannot_be_read_stops_nobody(file: File) -> None:
     file.write("[app1\nsocket = :1\n")
     assert file.look() == ({"x.ini"}, set()), "one vassal, which cannot start, says why"
     assert file.problem("x.ini") == (
-        f"{file.path}:1: the section '[app1' has no closing bracket; its other vassals go on as they are"
+        f"{file.path}:1: the section '[app1' has no closing bracket, so it is called 'app'"
+        "; its other vassals go on as they are"
     )
     assert file.look() == (set(), set())
     file.write(TWO)
