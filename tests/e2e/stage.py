@@ -211,7 +211,8 @@ class Stage:
         self.binary.write_text(f"#!{os.path.realpath(sys.executable)} -IS\n" + _SCRIPT.read_text())
         self.binary.chmod(0o755)
         self._waiting: list[Puppet] = []
-        self._all: list[Puppet] = []
+        self.all: list[Puppet] = []
+        """Everybody who has appeared."""
 
     def next(self, name: str | None = None, timeout: float = PATIENCE) -> Puppet:
         """The next puppet that appears, or the next with this name."""
@@ -251,12 +252,12 @@ class Stage:
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         puppet = Puppet(connection, json.loads(hello)["hello"], struct.unpack("3i", credentials)[0])
         self._waiting.append(puppet)
-        self._all.append(puppet)
+        self.all.append(puppet)
         return True
 
     def close(self) -> None:
         self._socket.close()
-        for puppet in self._all:
+        for puppet in self.all:
             puppet._connection.close()
 
 
