@@ -167,7 +167,7 @@ def test_harakiri(start: Callable[..., Solo], port: int, processes: int) -> None
     instance.expect("worker 2: pid" if processes > 1 else ACCEPTS)
     with pytest.raises((ConnectionError, OSError)):
         get(port, "/wait")
-    instance.expect("harakiri: worker .*: GET /wait has taken")
+    instance.expect("harakiri: GET /wait has taken 1 s, which is too long, at .*app.py:6 in application: threading.Event")
     instance.expect(r"app.py.*line 6")
     assert get(port) == "one"
 

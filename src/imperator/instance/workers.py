@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from imperator.instance.children import Children, in_words
 from imperator.instance.keeper import Keeper, Timer
 from imperator.instance.link import Link
+from imperator.instance.master import HEARD
 from imperator.instance.phases import HOOK_FAILED
 from imperator.reign.protocol import FromVassal, ToVassal
 
@@ -91,9 +92,12 @@ class Workers:
         ours, theirs = socket.socketpair()
         seat.started = time.monotonic()
         seat.told = seat.idle = False
+        # The wakeup descriptor is shared until the child has its own: what it hears before would be told to the master.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         pid = os.fork()
         if pid == 0:
             self._be_worker(seat.number, ours, theirs)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         ours.setblocking(False)
         seat.pid, seat.end = pid, ours
