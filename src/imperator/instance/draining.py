@@ -39,14 +39,16 @@ def draining(
     """
     begun = quiet_since = time.monotonic()
     seen = activity()
+    was_open = True
     while True:
         now = time.monotonic()
         until = deadline()
         if now - begun >= LONGEST or (until is not None and now >= until):
             return
         open_ones = connections(listeners)
-        if not open_ones:
+        if not open_ones and not was_open:  # twice: one may just have been in the hands of accept(2)
             return
+        was_open = bool(open_ones)
         found = activity()
         if found != seen or any(map(_has_unread, open_ones)):
             seen, quiet_since = found, now

@@ -25,7 +25,7 @@ from imperator.instance.application import FAILED_APPLICATION, Application
 from imperator.instance.blame import CannotLoad
 from imperator.instance.choice import Choice, choose, installed
 from imperator.instance.inherited import unasked_sockets
-from imperator.instance.keeper import Keeper
+from imperator.instance.keeper import Keeper, signals_handed_on
 from imperator.instance.lifespan import LifespanFailed
 from imperator.instance.link import Link, Unlinked, link_from
 from imperator.instance.listening import Listening
@@ -38,6 +38,7 @@ from imperator.instance.voice import Voice
 
 _HARAKIRI = "a request took too long (harakiri)"
 _DONE = "it has done what one worker may (max-requests, max-worker-lifetime)"
+_SIGNALS = "IMPERATOR_SIGNALS"
 FAILED = 1
 """The exit code of an instance that cannot start."""
 
@@ -93,6 +94,9 @@ class Instance:
         self._start = os.open(".", os.O_PATH | os.O_CLOEXEC)
         self._phases = Phases(settings, argv, os.environ, say)
         self._link: Unlinked = link_from(os.environ)
+        handed_on = os.environ.pop(_SIGNALS, "")
+        self._signals = signals_handed_on(int(handed_on)) if handed_on else []
+        """What the life before the reload has heard and had no time for."""
         self._cut_off = False
         """Requests are still being answered, in threads that nobody waits for."""
 
@@ -103,6 +107,8 @@ class Instance:
         master = Master(self._settings, keeper, self._link, self._phases.traces, self._check, self._say)
         master.on_early_end = self._end_early
         master.hear()
+        for number in self._signals:
+            signal.raise_signal(number)
         master.on_order = self._phases.emperor_says
         master.watch_files()
         try:
@@ -277,7 +283,7 @@ class Instance:
             self._phases.run_exit_hooks()
             if not self._cut_off:
                 take_leave()
-            self._begin_anew(listening)
+            self._begin_anew(master.keeper, listening)
         self._phases.at_exit()
         if self._cut_off:  # the interpreter's own end would wait for the threads
             sys.stdout.flush()
@@ -285,12 +291,13 @@ class Instance:
             os._exit(master.code)
         return master.code
 
-    def _begin_anew(self, listening: Sequence[Listening]) -> NoReturn:
+    def _begin_anew(self, keeper: Keeper, listening: Sequence[Listening]) -> NoReturn:
         """This program again, in this very process: what runs in other threads ends, the sockets stay."""
         os.fchdir(self._start)
         # Whoever is told to reload or to stop while it starts must not die of it: it hears that when it can.
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
-        become_ourselves(self._command, listening, os.environ)
+        environment = {**os.environ, _SIGNALS: str(keeper.hand_on_signals())}
+        become_ourselves(self._command, listening, environment)
 
 
 def _once(callback: Callable[[], None]) -> Callable[[], None]:

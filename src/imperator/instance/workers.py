@@ -70,6 +70,8 @@ class Workers:
         self._doors: list[int] = []
         """Listening sockets, while nobody serves: the first connection starts the workers."""
         self._asleep = False
+        self._to_replace: list[_Seat] = []
+        self._replacing: _Seat | None = None
 
     @property
     def running(self) -> int:
@@ -141,6 +143,8 @@ class Workers:
             match byte:
                 case FromVassal.ACCEPTING:
                     self.on_accepting()
+                    if seat is self._replacing and not seat.told:
+                        self._replace_next()
                 case FromVassal.LOYAL:
                     self.on_loyal()
                 case FromVassal.HEARTBEAT:
@@ -237,18 +241,11 @@ class Workers:
 
     def replace_one_by_one(self) -> None:
         """Stop each, the next one when its successor accepts (``touch-chain-reload``)."""
-        waiting = [seat for seat in self._seats if seat.pid is not None]
-        accepting = self.on_accepting
+        self._to_replace = [seat for seat in self._seats if seat.pid is not None]
+        self._replace_next()
 
-        def next_one() -> None:
-            if waiting and not self._ending:
-                self._tell_to_stop(waiting.pop(0))
-            else:
-                self.on_accepting = accepting
-
-        def accepted() -> None:
-            accepting()
-            next_one()
-
-        self.on_accepting = accepted
-        next_one()
+    def _replace_next(self) -> None:
+        self._replacing = None
+        if self._to_replace and not self._ending:
+            self._replacing = self._to_replace.pop(0)
+            self._tell_to_stop(self._replacing)
