@@ -14,6 +14,7 @@ from imperator.bureau.journal import Journal
 from imperator.config.settings import EmperorSettings
 from imperator.court.binary import Binary
 from imperator.court.children import Children
+from imperator.court.environment import Environment
 from imperator.court.guardian import Guardian
 from imperator.court.hooks import HookRunner
 from imperator.court.ondemand import Doorbells
@@ -42,7 +43,7 @@ class Emperor:
         policy: Policy,
         livery: Livery,
         binary: Binary,
-        environment: dict[bytes, bytes],
+        environment: Environment,
         limits: tuple[int, int],
     ) -> None:
         self.loop = loop
