@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from .empire import MARK, Empire, expect_nobody, processes_with
+from .solo import APP, Solo, Start, free_port
 from .stage import Stage
 from .throne import Court
 
@@ -86,6 +87,39 @@ def reign(stage: Stage, vassals: Path) -> Iterator[Reign]:
             empire.process.wait()
         for pid in processes_with(stage.address):
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def start(open_path: Path) -> Iterator[Start]:
+    """``start(*lines)`` starts an instance with these lines in its file, beside ``app.py``; all end with the test.
+
+    None may leave a traceback of ours in the log, or a process behind.
+    """
+    instances: list[Solo] = []
+    mark = str(open_path)
+
+    def begin(*lines: str, app: str = APP, text: str = "one", **more: Any) -> Solo:
+        (open_path / "app.py").write_text(app.replace("{text}", text))
+        file = open_path / "site.ini"
+        file.write_text("\n".join(["[uwsgi]", *lines, ""]))
+        instances.append(Solo(file, mark=mark, **more))
+        return instances[-1]
+
+    yield begin
+    try:
+        for instance in instances:
+            instance.end()
+            assert not instance.log.find("^Traceback"), "\n".join(instance.log.lines)
+        expect_nobody(mark)
+    finally:
+        for instance in instances:
+            instance.process.kill()
+            instance.process.wait()
 
 
 @pytest.fixture

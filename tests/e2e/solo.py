@@ -9,9 +9,24 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from .empire import IMPERATOR, MARK, Log
 from .stage import PATIENCE
+
+APP = """
+import os, threading
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/wait":
+        threading.Event().wait(float(environ.get("QUERY_STRING") or 600))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if path == "/pid":
+        return [str(os.getpid()).encode()]
+    return [b"{text}"]
+"""
+ACCEPTS = "application: wsgi"
+"""What the log says when the application is loaded: from then on (and before) connections wait, and are answered."""
 
 
 def free_port() -> int:
@@ -71,3 +86,16 @@ def get(port: int, path: str = "/") -> str:
         return connection.getresponse().read().decode()
     finally:
         connection.close()
+
+
+class Start(Protocol):
+    """Starts an instance with these lines in its file, in the test's own directory, beside ``app.py``."""
+
+    def __call__(
+        self,
+        *lines: str,
+        app: str = ...,
+        text: str = ...,
+        environment: Mapping[str, str] | None = ...,
+        pass_fds: tuple[int, ...] = ...,
+    ) -> Solo: ...

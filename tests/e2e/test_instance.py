@@ -7,59 +7,13 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-
 from .empire import expect_nobody
-from .solo import Solo, free_port, get
-
-APP = """
-import os, threading
-def application(environ, start_response):
-    path = environ["PATH_INFO"]
-    if path == "/wait":
-        threading.Event().wait(float(environ.get("QUERY_STRING") or 600))
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    if path == "/pid":
-        return [str(os.getpid()).encode()]
-    return [b"{text}"]
-"""
-ACCEPTS = "application: wsgi"
+from .solo import ACCEPTS, APP, Start, get
 
 
-@pytest.fixture
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture
-def start(open_path: Path) -> Iterator[Callable[..., Solo]]:
-    """``start(*lines)`` starts an instance with these lines in its file, beside ``app.py``; all end with the test."""
-    instances: list[Solo] = []
-    mark = str(open_path)
-
-    def begin(*lines: str, text: str = "one", **more: object) -> Solo:
-        (open_path / "app.py").write_text(APP.replace("{text}", text))
-        file = open_path / "site.ini"
-        file.write_text("\n".join(["[uwsgi]", *lines, ""]))
-        instances.append(Solo(file, mark=mark, **more))  # type: ignore[arg-type]
-        return instances[-1]
-
-    yield begin
-    try:
-        for instance in instances:
-            instance.end()
-            assert not instance.log.find("^Traceback"), "\n".join(instance.log.lines)
-        expect_nobody(mark)
-    finally:
-        for instance in instances:
-            instance.process.kill()
-            instance.process.wait()
-
-
-def test_one_process_is_one_process(start: Callable[..., Solo], port: int) -> None:
+def test_one_process_is_one_process(start: Start, port: int) -> None:
     instance = start(f"http-socket = 127.0.0.1:{port}", "module = app")
     instance.expect(ACCEPTS)
     assert get(port) == "one"
@@ -68,7 +22,7 @@ def test_one_process_is_one_process(start: Callable[..., Solo], port: int) -> No
     assert instance.end() == 0
 
 
-def test_a_reload_takes_in_what_has_changed_and_keeps_the_pid(start: Callable[..., Solo], port: int) -> None:
+def test_a_reload_takes_in_what_has_changed_and_keeps_the_pid(start: Start, port: int) -> None:
     instance = start(f"http-socket = 127.0.0.1:{port}", "wsgi-file = app.py", text="one")
     instance.expect(ACCEPTS)
     assert get(port) == "one"
@@ -81,34 +35,7 @@ def test_a_reload_takes_in_what_has_changed_and_keeps_the_pid(start: Callable[..
     assert get(port, "/pid") == str(instance.pid)
 
 
-def test_no_request_is_lost_over_ten_reloads(start: Callable[..., Solo], port: int) -> None:
-    instance = start(f"http-socket = 127.0.0.1:{port}", "wsgi-file = app.py")
-    instance.expect(ACCEPTS)
-    failed: list[BaseException] = []
-    served = 0
-    over = threading.Event()
-
-    def load() -> None:
-        nonlocal served
-        while not over.is_set():
-            try:
-                assert get(port) == "one"
-                served += 1
-            except (OSError, AssertionError) as error:
-                failed.append(error)
-
-    client = threading.Thread(target=load)
-    client.start()
-    for _ in range(10):
-        instance.send(signal.SIGHUP)
-        instance.expect(ACCEPTS)
-    over.set()
-    client.join()
-    assert not failed
-    assert served > 10
-
-
-def test_a_broken_configuration_does_not_end_what_runs(start: Callable[..., Solo], port: int, open_path: Path) -> None:
+def test_a_broken_configuration_does_not_end_what_runs(start: Start, port: int, open_path: Path) -> None:
     instance = start(f"http-socket = 127.0.0.1:{port}", "wsgi-file = app.py")
     instance.expect(ACCEPTS)
     (open_path / "site.ini").write_text("[uwsgi]\nprocesses = many\n")
@@ -117,7 +44,7 @@ def test_a_broken_configuration_does_not_end_what_runs(start: Callable[..., Solo
     assert get(port) == "one"
 
 
-def test_several_workers_share_a_socket(start: Callable[..., Solo], port: int) -> None:
+def test_several_workers_share_a_socket(start: Start, port: int) -> None:
     instance = start(f"http-socket = 127.0.0.1:{port}", "module = app", "processes = 3")
     pids = {int(instance.log.expect(rf"worker {number}: pid (\d+)")[1]) for number in (1, 2, 3)}
     blocked = [threading.Thread(target=get, args=(port, "/wait?0.5")) for _ in range(2)]
@@ -129,7 +56,7 @@ def test_several_workers_share_a_socket(start: Callable[..., Solo], port: int) -
     assert instance.end() == 0
 
 
-def test_a_worker_that_dies_is_replaced(start: Callable[..., Solo], port: int) -> None:
+def test_a_worker_that_dies_is_replaced(start: Start, port: int) -> None:
     instance = start(f"http-socket = 127.0.0.1:{port}", "module = app", "processes = 2")
     first = int(instance.log.expect(r"worker 1: pid (\d+)")[1])
     instance.expect("worker 2: pid")
@@ -140,7 +67,7 @@ def test_a_worker_that_dies_is_replaced(start: Callable[..., Solo], port: int) -
     assert get(port) == "one"
 
 
-def test_nobody_outlives_the_master(start: Callable[..., Solo], port: int, open_path: Path) -> None:
+def test_nobody_outlives_the_master(start: Start, port: int, open_path: Path) -> None:
     instance = start(f"http-socket = 127.0.0.1:{port}", "module = app", "processes = 2")
     instance.expect("worker 2: pid")
     assert get(port) == "one"
@@ -149,30 +76,7 @@ def test_nobody_outlives_the_master(start: Callable[..., Solo], port: int, open_
     expect_nobody(str(open_path))
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_max_requests(start: Callable[..., Solo], port: int, processes: int) -> None:
-    instance = start(f"http-socket = 127.0.0.1:{port}", "module = app", "max-requests = 3", f"processes = {processes}")
-    instance.expect("worker 1: pid" if processes > 1 else ACCEPTS)
-    answers = [get(port) for _ in range(12)]
-    assert answers == ["one"] * 12
-    if processes == 1:
-        assert instance.log.find("max-requests")
-        assert get(port, "/pid") == str(instance.pid)
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_harakiri(start: Callable[..., Solo], port: int, processes: int) -> None:
-    lines = "harakiri = 1", "harakiri-verbose = true", f"processes = {processes}"
-    instance = start(f"http-socket = 127.0.0.1:{port}", "module = app", *lines)
-    instance.expect("worker 2: pid" if processes > 1 else ACCEPTS)
-    with pytest.raises((ConnectionError, OSError)):
-        get(port, "/wait")
-    instance.expect("harakiri: worker .*: GET /wait has taken")
-    instance.expect(r"app.py.*line 6")
-    assert get(port) == "one"
-
-
-def test_the_request_that_is_being_answered_is_answered(start: Callable[..., Solo], port: int) -> None:
+def test_the_request_that_is_being_answered_is_answered(start: Start, port: int) -> None:
     instance = start(f"http-socket = 127.0.0.1:{port}", "module = app", "threads = 2")
     instance.expect(ACCEPTS)
     answers: list[str] = []
@@ -185,7 +89,7 @@ def test_the_request_that_is_being_answered_is_answered(start: Callable[..., Sol
     assert answers == ["one"]
 
 
-def test_cheap_until_somebody_comes(start: Callable[..., Solo], port: int) -> None:
+def test_cheap_until_somebody_comes(start: Start, port: int) -> None:
     instance = start(f"http-socket = 127.0.0.1:{port}", "module = app", "cheap = true", "idle = 1")
     instance.expect("listening on")
     assert get(port) == "one"
@@ -195,13 +99,13 @@ def test_cheap_until_somebody_comes(start: Callable[..., Solo], port: int) -> No
     instance.expect("somebody connects")
 
 
-def test_it_dies_of_idleness(start: Callable[..., Solo], port: int) -> None:
+def test_it_dies_of_idleness(start: Start, port: int) -> None:
     instance = start(f"http-socket = 127.0.0.1:{port}", "module = app", "die-on-idle = true", "idle = 1")
     instance.expect("no request for 1 s")
     assert instance.wait() == 0
 
 
-def test_a_touched_file_reloads_it(start: Callable[..., Solo], port: int, open_path: Path) -> None:
+def test_a_touched_file_reloads_it(start: Start, port: int, open_path: Path) -> None:
     instance = start(f"http-socket = 127.0.0.1:{port}", "module = app", f"touch-reload = {open_path}/reload.txt")
     instance.expect(ACCEPTS)
     (open_path / "reload.txt").touch()
@@ -210,7 +114,7 @@ def test_a_touched_file_reloads_it(start: Callable[..., Solo], port: int, open_p
     assert get(port) == "one"
 
 
-def test_nothing_but_a_daemon(start: Callable[..., Solo], open_path: Path) -> None:
+def test_nothing_but_a_daemon(start: Start, open_path: Path) -> None:
     sleeper = open_path / "daemon.sh"
     sleeper.write_text("#!/bin/sh\necho the daemon runs\nexec sleep 600\n")
     sleeper.chmod(0o755)
@@ -223,7 +127,7 @@ def test_nothing_but_a_daemon(start: Callable[..., Solo], open_path: Path) -> No
     assert instance.end() == 0
 
 
-def test_a_port_that_is_taken(start: Callable[..., Solo], port: int) -> None:
+def test_a_port_that_is_taken(start: Start, port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
         instance = start(f"http-socket = 127.0.0.1:{port}", "module = app")
         instance.expect(
@@ -232,25 +136,25 @@ def test_a_port_that_is_taken(start: Callable[..., Solo], port: int) -> None:
         assert instance.wait() == 1
 
 
-def test_a_module_that_is_not_there(start: Callable[..., Solo], port: int) -> None:
+def test_a_module_that_is_not_there(start: Start, port: int) -> None:
     instance = start(f"http-socket = 127.0.0.1:{port}", "module = ap", "need-app = true")
     instance.expect("site.ini:3: .*ap")
     assert instance.wait() == 22
 
 
-def test_without_need_app_it_answers_500(start: Callable[..., Solo], port: int) -> None:
+def test_without_need_app_it_answers_500(start: Start, port: int) -> None:
     instance = start(f"http-socket = 127.0.0.1:{port}", "module = ap")
     instance.expect("no application")
     assert get(port) != "one"
 
 
-def test_options_of_the_environment_and_of_the_command_line(start: Callable[..., Solo], port: int) -> None:
+def test_options_of_the_environment_and_of_the_command_line(start: Start, port: int) -> None:
     instance = start("http-socket = %(address)", "module = app", environment={"UWSGI_SET": f"address=127.0.0.1:{port}"})
     instance.expect(ACCEPTS)
     assert get(port) == "one"
 
 
-def test_a_unix_socket_is_removed_with_vacuum(start: Callable[..., Solo], open_path: Path) -> None:
+def test_a_unix_socket_is_removed_with_vacuum(start: Start, open_path: Path) -> None:
     instance = start(f"http-socket = {open_path}/app.sock", "module = app", "vacuum = true", "chmod-socket = 660")
     instance.expect(ACCEPTS)
     assert (open_path / "app.sock").stat().st_mode & 0o777 == 0o660

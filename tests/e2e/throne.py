@@ -1,7 +1,8 @@
 """The test in the Emperor's place: it holds the other end of an instance's emperor fd, and of its requests.
 
-An application of :class:`Court` answers ``/`` with its text and ``/pid`` with its process; at ``/hold`` it calls on the
-test, which sees that the request has begun, and ends it when it likes. Everything is awaited.
+An application of :class:`Court` answers ``/`` with its text, ``/pid`` with its process, ``/env/NAME`` with a variable;
+at ``/hold`` it calls on the test, which sees that the request has begun, and ends it when it likes. Everything is
+awaited.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ def application(environ, start_response):
     text = "{text}"
     if environ["PATH_INFO"].endswith("/pid"):
         text = str(os.getpid())
-    if environ["PATH_INFO"] == "/environ":
-        text = repr(dict(os.environ))
+    if environ["PATH_INFO"].startswith("/env/"):
+        text = os.environ[environ["PATH_INFO"].removeprefix("/env/")]
     if environ["PATH_INFO"].startswith("/hold"):
         with socket.socket(socket.AF_UNIX) as test:
             test.connect("{desk}")

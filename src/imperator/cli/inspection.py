@@ -12,7 +12,7 @@ import glob
 import os
 import shlex
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -77,9 +77,14 @@ class Inspector:
         self._includers: dict[str, str] = {}
         """By a file's real path, the first vassal that includes it."""
         self.report = report
-        environment = {os.fsdecode(key): os.fsdecode(value) for key, value in for_vassals(os.environb).items()}
+        born = for_vassals(os.environb)
+        environment = _decoded(born.common)
         vassal_check.warm_up(environment)
-        self._apart = Apart(lambda question: vassal_check.answer(question, environment))
+        self._apart = Apart(
+            lambda question: vassal_check.answer(
+                question, environment | _decoded(born.own(question["file"], question["directory"]))
+            )
+        )
 
     def look_at_all(self, places: Iterable[Place]) -> None:
         """Take in everything that these places hold."""
@@ -318,6 +323,10 @@ class Inspector:
             self._includers.setdefault(os.path.realpath(name), "the Emperor, for all vassals")
         for path, vassal in self._templates.items():
             vassal.blame("warning", _template("", "an ending like .skel", self._includers.get(path, "")))
+
+
+def _decoded(environment: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {os.fsdecode(key): os.fsdecode(value) for key, value in environment.items()}
 
 
 def _template(what: str, remedy: str, includer: str) -> str:

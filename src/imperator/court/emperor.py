@@ -15,6 +15,7 @@ from imperator.config.settings import EmperorSettings
 from imperator.court.binary import Binary
 from imperator.court.children import Children
 from imperator.court.confinement import Confinement
+from imperator.court.environment import Environment
 from imperator.court.errands import Errands
 from imperator.court.guardian import Guardian
 from imperator.court.hooks import HookRunner
@@ -44,7 +45,7 @@ class Emperor:
         policy: Policy,
         livery: Livery,
         binary: Binary,
-        environment: dict[bytes, bytes],
+        environment: Environment,
         limits: tuple[int, int],
         confinement: Confinement,
     ) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from imperator.config.settings import EmperorSettings, Hook
 from imperator.config.variables import ATTRIBUTES, MONITOR
 from imperator.court.binary import Binary
 from imperator.court.confinement import Confinement
+from imperator.court.environment import Environment
 from imperator.court.spawner import EnvironmentId, Order, Spawner
 from imperator.kernel.credentials import groups_of
 from imperator.reign.arguments import Livery
@@ -47,7 +48,7 @@ class Recruiter:
         settings: EmperorSettings,
         livery: Livery,
         binary: Binary,
-        environment: Mapping[bytes, bytes],
+        environment: Environment,
         limits: tuple[int, int],
         confinement: Confinement,
     ) -> None:
@@ -58,7 +59,7 @@ class Recruiter:
         self._binary = binary
         self._environment = environment
         self._known: dict[tuple[bool, bool, SourceName | None], EnvironmentId] = {}
-        self._for_hooks = spawner.learn_environment(environment)
+        self._for_hooks = spawner.learn_environment(environment.common)
         self._limits = limits
 
     def _environment_of(self, wanted: Wanted, binaries: Sequence[str]) -> EnvironmentId:
@@ -68,7 +69,7 @@ class Recruiter:
         kind = (reload_path is not None, wanted.config is not None, monitor)
         number = self._known.get(kind)
         if number is None:
-            variables = dict(self._environment)
+            variables = dict(self._environment.common)
             if reload_path is not None:
                 variables.setdefault(b"UWSGI_BINARY_PATH", os.fsencode(reload_path))
             variables[b"UWSGI_EMPEROR_FD"] = b"%d" % EMPEROR_FD
@@ -118,7 +119,7 @@ class Recruiter:
 
     def _order(self, serial: Serial, wanted: Wanted, theirs: list[tuple[int, tuple[int, ...]]]) -> Order:
         settings = self._settings
-        variables: dict[bytes, bytes] = {}
+        variables = self._environment.own(wanted.name, wanted.directory)
         commands: list[list[bytes]] = []
         if settings.vassals_start_hook is not None:
             variables[b"UWSGI_VASSALS_DIR"] = os.fsencode(wanted.directory)

@@ -3,8 +3,10 @@
 The rules:
 
 * WSGI: the calling thread waits, Rust has two threads *for each socket* (the network; its own waiting), and Python
-  threads answer. At most ``threads`` requests are in the application at once: with several sockets a gate sees to that,
-  since each socket needs threads of its own. ASGI and RSGI: the calling thread is the event loop.
+  threads answer. At most ``threads`` requests are in the application at once: a gate sees to that where there are more
+  threads, since each socket needs threads of its own, and :meth:`Server.give_up_on` spare ones. ASGI and RSGI: the
+  calling thread is the event loop.
+* An end loses no request that anybody has begun to send: :mod:`.draining` says how.
 * ``REMOTE_ADDR`` (``client``) is the peer's address, never a forwarded one: ``X-Forwarded-For`` reaches the
   application as the header that it is. On a UNIX socket it is empty (``None``); ``SERVER_NAME`` is the host's name.
 * A server is started only in a process that will not fork, and may be started in one that was forked.
@@ -21,10 +23,19 @@ import socket
 import sys
 import time
 from _thread import allocate_lock
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from imperator.instance.granian_worker import Interface, Limits, load, start, threads_now, wait_for_threads
+from imperator.instance.draining import draining
+from imperator.instance.granian_worker import (
+    Interface,
+    Limits,
+    Service,
+    load,
+    start,
+    threads_now,
+    wait_for_threads,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,8 +60,12 @@ class Server:
         threads: int = 1,
         multiprocess: bool = False,
         limits: Limits | None = None,
+        spare_threads: bool = False,
+        activity: Callable[[], object] = lambda: None,
     ) -> None:
-        """Raises :class:`~imperator.instance.granian_worker.EngineUnusable`; ValueError for what cannot be served."""
+        """``activity`` returns something that changes whenever a request begins or ends.
+
+        Raises :class:`~imperator.instance.granian_worker.EngineUnusable`; ValueError for what cannot be served."""
         load()
         self._application = application
         self._interface: Interface = interface
@@ -58,6 +73,9 @@ class Server:
         self._threads = threads
         self._multiprocess = multiprocess
         self._limits = limits or Limits()
+        self._spare_threads = spare_threads
+        self._activity = activity
+        self._admit_one_more: Callable[[], None] | None = None
         if threads < 1 or self._limits.connections < 1 or not self._sockets:
             raise ValueError("a server needs a socket, a thread and a connection at least")
         for one in self._sockets:
@@ -69,7 +87,8 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
         self._deadline: float | None = None
-        self._ends: list[Callable[[], None]] = []
+        self._leaving = False
+        self._services: list[Service] = []
         self._alive = 0
         self._counting = allocate_lock()
 
@@ -99,6 +118,12 @@ class Server:
         if (wake := self._wake) is not None:
             wake()
 
+    def give_up_on(self, requests: int) -> None:
+        """WSGI: so many requests will not end. Let others have their turn; only with ``spare_threads``."""
+        if (admit := self._admit_one_more) is not None:
+            for _ in range(requests):
+                admit()
+
     def pulse(self, answer: Callable[[], None]) -> None:
         """ASGI and RSGI: have ``answer`` called by the event loop, which shows that nothing blocks it.
 
@@ -124,15 +149,23 @@ class Server:
                 self._alive -= 1
             wake()
 
-        threads = self._threads if loop is None else 1
+        threads = self._threads * (2 if self._spare_threads else 1) if loop is None else 1
         self._alive += 1
-        self._ends.append(
+        self._services.append(
             start(self._interface, listener, call, threads=threads, limits=self._limits, ended=ended, loop=loop)
         )
 
-    def _end_workers(self) -> None:
-        while self._ends:
-            self._ends.pop()()
+    def _drain(self) -> Iterator[float]:
+        """From the closed door to the end of the services; yields the seconds to wait between."""
+        self._leaving = True
+        try:
+            for service in self._services:
+                service.close_door()
+        except OSError as error:
+            print(f"the door stays open while requests end: {error}", file=sys.stderr, flush=True)
+        yield from draining(self._sockets, self._activity, lambda: self._deadline)
+        for service in self._services:
+            service.end()
 
     # -- WSGI
 
@@ -145,7 +178,8 @@ class Server:
                     on_accepting()
             while not self._stopping:
                 news.wait(None)
-            self._end_workers()
+            for seconds in self._drain():
+                time.sleep(seconds)
             while self._alive:
                 left = self._left()
                 if left is not None and left <= 0:
@@ -154,13 +188,12 @@ class Server:
             return True
 
     def _start_wsgi(self) -> None:
-        from imperator.instance.granian_wsgi import FileWrapper, caller
+        from imperator.instance.granian_wsgi import FileWrapper, Gate, caller
 
-        gate: Any = None
-        if len(self._sockets) > 1:
-            import threading
-
-            gate = threading.BoundedSemaphore(self._threads)
+        gate: Gate | None = None
+        if len(self._sockets) > 1 or self._spare_threads:
+            gate = Gate(self._threads)
+            self._admit_one_more = gate.leave
         common = {
             "SCRIPT_NAME": "",
             "SERVER_SOFTWARE": "imperator",
@@ -174,7 +207,8 @@ class Server:
         }
         on_unix = common | {"REMOTE_ADDR": "", "SERVER_NAME": socket.gethostname(), "SERVER_PORT": ""}
         for one in self._sockets:
-            self._start(one, caller(self._application, on_unix if one.family == socket.AF_UNIX else common, gate))
+            base = on_unix if one.family == socket.AF_UNIX else common
+            self._start(one, caller(self._application, base, gate, lambda: self._leaving))
 
     # -- ASGI and RSGI
 
@@ -183,6 +217,7 @@ class Server:
 
         loop = self._loop = _new_loop()
         told = asyncio.Event()
+        leaving: asyncio.Future[None] = loop.create_future()
         asyncio.set_event_loop(loop)
         serve = self._serve_asgi if self._interface == "asgi" else self._serve_rsgi
         ended = False
@@ -195,7 +230,7 @@ class Server:
 
             loop.add_reader(news.fileno(), read)
             try:
-                ended = loop.run_until_complete(serve(loop, told, on_accepting))
+                ended = loop.run_until_complete(serve(loop, told, leaving, on_accepting))
             finally:
                 self._loop = None
                 loop.remove_reader(news.fileno())
@@ -206,10 +241,15 @@ class Server:
         return ended
 
     async def _serve_asgi(
-        self, loop: asyncio.AbstractEventLoop, news: asyncio.Event, on_accepting: Callable[[], None] | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        news: asyncio.Event,
+        leaving: asyncio.Future[None],
+        on_accepting: Callable[[], None] | None,
     ) -> bool:
         import asyncio
 
+        from imperator.instance.granian_async import asgi_call
         from imperator.instance.lifespan import Lifespan
 
         lifespan: Lifespan = Lifespan(self._application)
@@ -218,9 +258,10 @@ class Server:
             words = f"{type(why).__name__}: {why}".partition("\n")[0]
             print(f"this ASGI application has no lifespan ({words})", file=sys.stderr, flush=True)
         calls = {
-            one: _asgi_call(self._application, lifespan.state, one.family == socket.AF_UNIX) for one in self._sockets
+            one: asgi_call(self._application, lifespan.state, one.family == socket.AF_UNIX, leaving)
+            for one in self._sockets
         }
-        if not await self._until_stopped(loop, news, calls, on_accepting):
+        if not await self._until_stopped(loop, news, leaving, calls, on_accepting):
             return False
         left = self._left()
         try:
@@ -231,13 +272,19 @@ class Server:
         return True
 
     async def _serve_rsgi(
-        self, loop: asyncio.AbstractEventLoop, news: asyncio.Event, on_accepting: Callable[[], None] | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        news: asyncio.Event,
+        leaving: asyncio.Future[None],
+        on_accepting: Callable[[], None] | None,
     ) -> bool:
+        from imperator.instance.granian_async import rsgi_call
+
         application = self._application
         if hasattr(application, "__rsgi_init__"):
             application.__rsgi_init__(loop)
-        call = getattr(application, "__rsgi__", application)
-        if not await self._until_stopped(loop, news, dict.fromkeys(self._sockets, call), on_accepting):
+        call = rsgi_call(application, leaving)
+        if not await self._until_stopped(loop, news, leaving, dict.fromkeys(self._sockets, call), on_accepting):
             return False
         if hasattr(application, "__rsgi_del__"):
             application.__rsgi_del__(loop)
@@ -247,6 +294,7 @@ class Server:
         self,
         loop: asyncio.AbstractEventLoop,
         news: asyncio.Event,
+        leaving: asyncio.Future[None],
         calls: dict[socket.socket, Callable[[Any, Any], Any]],
         on_accepting: Callable[[], None] | None,
     ) -> bool:
@@ -260,7 +308,9 @@ class Server:
         while not self._stopping:
             await news.wait()
             news.clear()
-        self._end_workers()
+        leaving.set_result(None)
+        for seconds in self._drain():
+            await asyncio.sleep(seconds)
         while self._alive:
             left = self._left()
             if left is not None and left <= 0:
@@ -322,27 +372,6 @@ class _News:
                 continue
         except BlockingIOError:
             return
-
-
-def _asgi_call(application: Any, state: dict[str, Any], unix: bool) -> Callable[[Any, Any], Any]:
-    def call(scope: Any, protocol: Any) -> Any:
-        scope["root_path"] = ""
-        scope["state"] = state.copy()
-        if unix:
-            scope["client"] = None
-        if scope["type"] != "http":
-            return application(scope, protocol.receive, protocol.send)
-        send = protocol.send
-
-        def checked_send(message: Any) -> Any:
-            # Rust would abort the process at a number that is none of HTTP's.
-            if message["type"] == "http.response.start" and not 200 <= message["status"] <= 999:
-                raise ValueError(f"http.response.start: {message['status']!r} is no status of an answer")
-            return send(message)
-
-        return application(scope, protocol.receive, checked_send)
-
-    return call
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -9,6 +9,8 @@ The rules:
 * granian's Python package is not imported, only its extension: no asyncio for WSGI, no command line (50 ms, 9 MB).
 * The worker gets a duplicate of the socket and closes it when it stops listening: the socket itself stays open and is
   never shut down. It becomes non-blocking, and that is shared with every process that has it.
+* A worker that is told to end closes connections on which no request has come yet, and goes on accepting until it has
+  noticed. So its door is closed first (:meth:`Service.close_door`), and it ends when nobody is inside who waits.
 * Rust's panics abort the process: whatever could cause one must have been refused before it comes here.
 * Nothing of granian runs before :func:`start`, so a process that has only called :func:`load` may fork.
 """
@@ -61,6 +63,7 @@ Interface = Literal["wsgi", "asgi", "rsgi"]
 _WORKERS: dict[Interface, str] = {"wsgi": "WSGIWorker", "asgi": "ASGIWorker", "rsgi": "RSGIWorker"}
 SMALLEST_HEAD = 8192
 """Bytes. The HTTP library refuses (by a panic) a smaller limit of a request's head."""
+_SO_ATTACH_FILTER = 26
 IDLE_THREAD = 24 * 3600
 """Seconds until a Python thread with nothing to do ends; long, because what it keeps (a connection to the database) is
 of use to the next request."""
@@ -165,8 +168,8 @@ def start(
     limits: Limits,
     ended: Callable[[], None],
     loop: asyncio.AbstractEventLoop | None = None,
-) -> Callable[[], None]:
-    """Take connections on a listening stream socket from now on. Returns the function that ends it: call it once.
+) -> Service:
+    """Take connections on a listening stream socket from now on.
 
     ``call`` gets ``(protocol, environ)`` in one of ``threads`` threads for WSGI, and ``(scope, protocol)`` for ASGI and
     RSGI, where it makes a coroutine for the ``loop``. ``ended`` is called in a thread of granian's when the last
@@ -177,7 +180,8 @@ def start(
     if loop is not None:
         scheduler._schedule_fn = _schedule(loop, call, scheduler._ctx)
     unix = listener.family == socket.AF_UNIX
-    holder = granian.SocketHolder(os.dup(listener.fileno()), unix, limits.backlog)
+    duplicate = os.dup(listener.fileno())
+    holder = granian.SocketHolder(duplicate, unix, limits.backlog)
     http1 = _Http1(int(limits.head_timeout * 1000), limits.keep_alive, max(limits.head, SMALLEST_HEAD))
     # One thread of Rust for the network (it owns the duplicate: a second one would own it too), one for its files.
     settings: list[Any] = [1, 1, threads, IDLE_THREAD, limits.connections, "1", http1, None]
@@ -188,8 +192,48 @@ def start(
     signal.add_cb(ended)
     serve = worker.serve_str_uds if unix else worker.serve_str
     serve(scheduler, loop or _NoLoop(), signal)
-    end: Callable[[], None] = signal.set
-    return end
+    return Service(duplicate, signal.set)
+
+
+class Service:
+    """One worker on one socket, at work."""
+
+    def __init__(self, listener: int, end: Callable[[], None]) -> None:
+        self._listener = listener
+        self._end = end
+        self._ended = False
+
+    def close_door(self) -> None:
+        """Accept no more: who connects from now on waits in the socket's backlog. Raises OSError.
+
+        Under the descriptor from which Rust accepts there is from now on another socket, at which nobody ever arrives:
+        dup2(2), which is atomic.
+        """
+        if not self._ended:
+            with _deaf_socket() as deaf:
+                os.dup2(deaf.fileno(), self._listener, inheritable=False)
+
+    def end(self) -> None:
+        """Close the idle connections, and the others when they are answered."""
+        if not self._ended:
+            self._ended = True
+            self._end()
+
+
+def _deaf_socket() -> socket.socket:
+    """A listening socket that hears nothing: its filter drops whatever knocks. socket(7), SO_ATTACH_FILTER."""
+    import array
+    import struct
+
+    drop = array.array("B", struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K: let 0 bytes through
+    deaf = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        deaf.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, drop.buffer_info()[0]))
+        deaf.listen(1)
+    except OSError:
+        deaf.close()
+        raise
+    return deaf
 
 
 def threads_now() -> frozenset[int]:

@@ -19,11 +19,11 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 Headers = list[tuple[str, str]]
@@ -48,9 +48,15 @@ class GranianBody(Protocol):
 
 
 def caller(
-    application: WSGIApplication, base: WSGIEnvironment, gate: AbstractContextManager[Any] | None = None
+    application: WSGIApplication,
+    base: WSGIEnvironment,
+    gate: Gate | None = None,
+    is_leaving: Callable[[], bool] = lambda: False,
 ) -> Callable[[WsgiProtocol, WSGIEnvironment], None]:
-    """What granian shall call for a request. ``base`` is laid over each environ. In a ``gate``, if there is one."""
+    """What granian shall call for a request. ``base`` is laid over each environ. In a ``gate``, if there is one.
+
+    When ``is_leaving``, an answer is the last one on its connection.
+    """
 
     def call(protocol: WsgiProtocol, environ: WSGIEnvironment) -> None:
         environ.update(base)
@@ -64,7 +70,7 @@ def caller(
             environ["wsgi.input"] = io.BufferedReader(_Body(environ["wsgi.input"], left), 65536)
         else:
             environ["wsgi.input"] = io.BytesIO()
-        start = StartResponse()
+        start = StartResponse(is_leaving)
         result: Iterable[bytes] | None = None
         try:
             result = application(environ, start)
@@ -76,7 +82,7 @@ def caller(
         except BaseException as error:  # noqa: BLE001 (the application's own: reported, and the client gets its 500)
             _report(environ, error)
             if not start.sent:
-                protocol.response_bytes(500, PLAIN, b"Internal Server Error\n")
+                protocol.response_bytes(500, start.last(PLAIN), b"Internal Server Error\n")
             start.sent = True
         finally:
             # A list has no close; a stream was closed by granian, through _Stream.
@@ -87,18 +93,35 @@ def caller(
         return call
 
     def call_in_turn(protocol: WsgiProtocol, environ: WSGIEnvironment) -> None:
-        with gate:
+        gate.enter()
+        try:
             call(protocol, environ)
+        finally:
+            gate.leave()
 
     return call_in_turn
+
+
+class Gate:
+    """Lets a number of requests in at once."""
+
+    def __init__(self, places: int) -> None:
+        from _queue import SimpleQueue  # a semaphore in C, which may be released more often than it was acquired
+
+        free: SimpleQueue[None] = SimpleQueue()
+        self.enter: Callable[[], None] = free.get
+        self.leave: Callable[[], None] = partial(free.put, None)
+        for _ in range(places):
+            self.leave()
 
 
 class StartResponse:
     """``start_response`` of one request, and what it was told."""
 
-    __slots__ = ("_headers", "_status", "before", "sent", "streamed")
+    __slots__ = ("_headers", "_is_leaving", "_status", "before", "sent", "streamed")
 
-    def __init__(self) -> None:
+    def __init__(self, is_leaving: Callable[[], bool]) -> None:
+        self._is_leaving = is_leaving
         self._status: int | None = None
         self._headers: Headers = []
         self.before = b""
@@ -133,7 +156,12 @@ class StartResponse:
 
     @property
     def headers(self) -> Headers:
-        return self._headers
+        """As they are to be sent."""
+        return self.last(self._headers)
+
+    def last(self, headers: Headers) -> Headers:
+        """The headers, with what has the connection closed, if this server is about to end."""
+        return [*headers, ("Connection", "close")] if self._is_leaving() else headers
 
     def length(self) -> int | None:
         """The Content-Length that the application gave."""

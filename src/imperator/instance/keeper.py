@@ -86,6 +86,14 @@ class Keeper:
             signal.signal(number, _noticed)
         signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
 
+    def hand_on_signals(self) -> int:
+        """After the loop: a descriptor with what was heard since, for the program that this one executes next.
+
+        Signals are heard by whichever thread does not block them, until the very moment of execve(2).
+        """
+        os.set_inheritable(self._wake_end, True)
+        return self._wake_end
+
     # -- from any thread
 
     def soon(self, callback: Callback) -> None:
@@ -148,3 +156,13 @@ class Keeper:
 
 def _noticed(number: int, frame: object) -> None:
     """The wakeup descriptor has told the keeper; there has to be a handler for that."""
+
+
+def signals_handed_on(fd: int) -> list[int]:
+    """What :meth:`Keeper.hand_on_signals` has left, by whoever was executed with it; closes the descriptor."""
+    try:
+        found = os.read(fd, 4096)
+    except BlockingIOError:
+        found = b""
+    os.close(fd)
+    return sorted(set(found) - {0})

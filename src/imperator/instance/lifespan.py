@@ -7,9 +7,11 @@ raised, for the log. One that answers ``startup.failed``, or raises after it beg
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class LifespanFailed(Exception):
@@ -18,6 +20,9 @@ class LifespanFailed(Exception):
 
 class Lifespan:
     def __init__(self, application: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
+        import asyncio  # a WSGI instance does without
+
+        self._asyncio = asyncio
         self._application = application
         self._received = False
         self._inbox: asyncio.Queue[dict[str, str]] = asyncio.Queue()
@@ -30,7 +35,7 @@ class Lifespan:
     async def startup(self) -> None:
         """Returns when the application is ready. Raises :class:`LifespanFailed`."""
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
-        self._task = asyncio.create_task(self._run(scope), name="lifespan")
+        self._task = self._asyncio.create_task(self._run(scope), name="lifespan")
         await self._ask("startup")
 
     async def shutdown(self) -> None:
@@ -50,13 +55,18 @@ class Lifespan:
         task = self._task
         assert task is not None
         self._inbox.put_nowait({"type": f"lifespan.{what}"})
-        answer = asyncio.create_task(self._outbox.get())
-        await asyncio.wait({task, answer}, return_when=asyncio.FIRST_COMPLETED)
+        answer = self._asyncio.create_task(self._outbox.get())
+        await self._asyncio.wait({task, answer}, return_when=self._asyncio.FIRST_COMPLETED)
         if not answer.done():
             answer.cancel()
             self._over(task, what)
             return
         message = answer.result()
+        if what == "startup" and not self._received and not message["type"].startswith("lifespan."):
+            # It takes every scope for a request, as the smallest of applications do.
+            self.unsupported = RuntimeError(f"it answered with {message['type']}")
+            task.cancel()
+            return
         if message["type"] == f"lifespan.{what}.failed":
             reason = message.get("message") or "it gave no reason"
             raise LifespanFailed(f"the application's lifespan {what} failed: {reason}")

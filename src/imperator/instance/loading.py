@@ -5,6 +5,8 @@ In the original's order: environment, directory, path, virtual environment, ``im
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -35,6 +37,10 @@ class NoApplication(Exception):
 
 def prepare_python(settings: InstanceSettings, configuration: Configuration) -> None:
     """Everything before an application can be imported. Raises CannotLoad and ConfigurationError."""
+    # What is printed is in the log at once, whether that is a terminal or not, and however this process ends.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
     set_path(settings.pythonpath)
     if settings.home is not None:
         given = next(g for g in reversed(configuration.given) if g.key in ("home", "virtualenv", "venv", "pyhome"))
@@ -72,3 +78,12 @@ def load_application(settings: InstanceSettings, configuration: Configuration, p
     phases.after_application()
     say(f"{application.name}: {application.interface}: {application.reason}")
     return replace(application)
+
+
+def take_leave() -> None:
+    """What Python does for an application at the end of a process, where the process does not end in Python's way."""
+    import atexit
+
+    atexit._run_exitfuncs()  # private, and the only way to run them before execve(2) and _exit(2)
+    sys.stdout.flush()
+    sys.stderr.flush()

@@ -44,6 +44,8 @@ class Count:
 class Running:
     """A request that is being answered (only known to a :class:`Progress` that watches)."""
 
+    number: int
+    """The how manieth it is of this worker's requests."""
     thread: int
     """``threading.get_ident()`` of the thread that began it: a key of ``sys._current_frames()``."""
     since: float
@@ -111,8 +113,10 @@ class Progress:
         if self._running is None:
             return ()
         with self._lock:
-            entries = list(self._running.values())
-        return tuple(Running(thread, since, describe(scope)) for thread, since, describe, scope in entries)
+            entries = list(self._running.items())
+        return tuple(
+            Running(number, thread, since, describe(scope)) for number, (thread, since, describe, scope) in entries
+        )
 
 
 def wsgi(application: WSGIApplication, progress: Progress) -> WSGIApplication:

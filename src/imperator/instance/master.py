@@ -27,6 +27,7 @@ Say = Callable[[str], None]
 
 HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 """The signals that mean something to an instance."""
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 LOG_LOOK = 5.0
 """Seconds between two looks at the size of the log file."""
 
@@ -73,22 +74,35 @@ class Master:
         self._check = check
         self._say = say
         self._crew_over = False
+        self._begun = False
+        self._touches = Touches(keeper, say)
+        self.on_early_end: Callable[[str], None] = lambda name: None
+        """A signal wants the end before anything was begun (while the application is loaded): does not return."""
         self._daemons = Daemons(settings.daemons, keeper, self.children, say)
         self._cron = Cron(settings.cron, keeper, self.children, say)
 
     def hear(self) -> None:
-        """Listen to signals. Only from the main thread, and before anything is served."""
+        """Listen to signals. Only from the main thread, and before the application is loaded.
+
+        Whoever wants the end while it is loaded need not wait for that; a reload is not forgotten.
+        """
         self.keeper.on_signals(HEARD, self._signalled)
+        for number in _ENDING:
+            signal.signal(number, self._maybe_too_early)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+
+    def watch_files(self) -> None:
+        """Before the application is loaded: what changes from here on is taken in by a reload."""
+        settings = self.settings
+        self._touches.watch(settings.touch_reload, lambda path: self.reload(f"{path} changed"))
+        self._touches.watch(settings.touch_chain_reload, self._chain)
 
     def begin(self) -> None:
         """Start everything that is not the crew."""
         settings = self.settings
+        self._begun = True
         if self.link.fd is not None:
             self.keeper.watch(self.link.fd, self._hear_emperor)
-        touches = Touches(self.keeper, self._say)
-        touches.watch(settings.touch_reload, lambda path: self.reload(f"{path} changed"))
-        touches.watch(settings.touch_chain_reload, self._chain)
         if settings.log_maxsize and self._traces.log is not None:
             self.keeper.every(LOG_LOOK, self._traces.log.look)
         self._daemons.start()
@@ -96,12 +110,20 @@ class Master:
 
     # -- what it is told
 
+    def _maybe_too_early(self, number: int, frame: object) -> None:
+        if not self._begun:
+            self.on_early_end(signal.Signals(number).name)
+
     def _signalled(self, number: int) -> None:
         name = signal.Signals(number).name
         if number == signal.SIGHUP:
             self.reload(name)
         elif number == signal.SIGUSR1:
             self._say(f"pid {os.getpid()}: {'ending' if self.ending else 'serving'}")
+        elif self.ending is Ending.STOP and self.crew is not None:
+            self._say(f"{name} again: not waiting for anybody")
+            self.crew.stop(0)
+            self._daemons.kill()
         else:
             self.end(Ending.STOP, name)
 
@@ -150,7 +172,7 @@ class Master:
         self._say(f"{ending.value}: {why}")
         if begun:
             return
-        mercy = float(self.settings.worker_reload_mercy)
+        mercy = float(min(self.settings.reload_mercy, self.settings.worker_reload_mercy))
         self._daemons.stop()
         self.keeper.after(mercy, self._daemons.kill)
         if self.crew is None:

@@ -21,21 +21,24 @@ from imperator.config.instance_loader import instance_settings
 from imperator.config.instance_settings import InstanceSettings
 from imperator.config.language import load
 from imperator.config.variables import variables_of_process
-from imperator.instance.application import Application
+from imperator.instance.application import FAILED_APPLICATION, Application
 from imperator.instance.blame import CannotLoad
 from imperator.instance.choice import Choice, choose, installed
 from imperator.instance.inherited import unasked_sockets
-from imperator.instance.keeper import Keeper
+from imperator.instance.keeper import Keeper, signals_handed_on
+from imperator.instance.lifespan import LifespanFailed
 from imperator.instance.link import Link, Unlinked, link_from
 from imperator.instance.listening import Listening
-from imperator.instance.loading import NoApplication, load_application, prepare_python
+from imperator.instance.loading import NoApplication, load_application, prepare_python, take_leave
 from imperator.instance.master import HEARD, Ending, Master
 from imperator.instance.patch import become_ourselves
 from imperator.instance.phases import HOOK_FAILED, Phases
 from imperator.instance.traces import name_process
 from imperator.instance.voice import Voice
 
+_HARAKIRI = "a request took too long (harakiri)"
 _DONE = "it has done what one worker may (max-requests, max-worker-lifetime)"
+_SIGNALS = "IMPERATOR_SIGNALS"
 FAILED = 1
 """The exit code of an instance that cannot start."""
 
@@ -46,6 +49,12 @@ def run(configuration: Configuration, argv: Sequence[str], directory: str) -> in
     settings = instance_settings(configuration, directory)
     for note in settings.notes:
         say(f"{note.where}: {note.text}")
+    say.dated(settings.log_date)
+    if settings.log_format is not None and not settings.disable_logging:
+        from imperator.instance.request_log import unknown_in
+
+        for name in unknown_in(settings.log_format):
+            say(f"log-format: there is no %({name}) here: it is always -")
     choice = choose(settings, installed(), unasked=unasked_sockets(settings, os.environ))
     say(f"engine {choice.engine}: {choice.reason}")
     if choice.engine == "uwsgi":
@@ -85,6 +94,9 @@ class Instance:
         self._start = os.open(".", os.O_PATH | os.O_CLOEXEC)
         self._phases = Phases(settings, argv, os.environ, say)
         self._link: Unlinked = link_from(os.environ)
+        handed_on = os.environ.pop(_SIGNALS, "")
+        self._signals = signals_handed_on(int(handed_on)) if handed_on else []
+        """What the life before the reload has heard and had no time for."""
         self._cut_off = False
         """Requests are still being answered, in threads that nobody waits for."""
 
@@ -93,8 +105,12 @@ class Instance:
         listening = self._phases.prepare()
         keeper = Keeper()
         master = Master(self._settings, keeper, self._link, self._phases.traces, self._check, self._say)
+        master.on_early_end = self._end_early
         master.hear()
+        for number in self._signals:
+            signal.raise_signal(number)
         master.on_order = self._phases.emperor_says
+        master.watch_files()
         try:
             if self._choice.engine == "daemons":
                 self._keep_daemons(master)
@@ -139,10 +155,8 @@ class Instance:
         worker = Worker(
             application, self._settings, listening, 1, master.keeper, self._link, self._say, self._choice.engine
         )
-        worker.on_limit = lambda: master.end(
-            Ending.RELOAD, "it has done what one worker may (max-requests or lifetime)"
-        )
-        worker.on_harakiri = lambda: self._begin_anew(listening)
+        worker.on_limit = lambda: master.end(Ending.RELOAD, _DONE)
+        worker.on_harakiri = lambda: master.end(Ending.RELOAD, _HARAKIRI)
         worker.on_failure = lambda: master.end(Ending.STOP, "a hook failed", FAILED)
         if self._settings.die_on_idle:
             worker.on_idle = lambda: self._die_of_idleness(master)
@@ -150,9 +164,13 @@ class Instance:
         self._link.ready()
         master.begin()
         master.keeper.start()
-        if not worker.serve(lambda: self._phases.accepting(first_time=not self._phases.is_reload)):
-            self._say("the mercy is over: what is still being answered is cut off")
-            self._cut_off = True
+        try:
+            if not worker.serve(lambda: self._phases.accepting(first_time=not self._phases.is_reload)):
+                self._say("the mercy is over: what is still being answered is cut off")
+                self._cut_off = True
+        except LifespanFailed as error:
+            reason = f"{application.where}: {application.name}: {error}"
+            master.keeper.soon(lambda: master.end(Ending.STOP, reason, FAILED_APPLICATION))
         master.keeper.soon(master.crew_is_over)
         master.keeper.join()
 
@@ -184,18 +202,23 @@ class Instance:
                 return HOOK_FAILED
             worker = Worker(served, settings, listening, number, keeper, link, self._say, self._choice.engine)
 
-            def replaced() -> None:
+            def replaced(why: str) -> None:
                 link.ready()  # to the master: start another one at once
-                below.end(Ending.STOP, f"worker {number}: {_DONE}")
+                below.end(Ending.STOP, f"worker {number}: {why}")
 
-            worker.on_limit = replaced
-            worker.on_harakiri = lambda: os._exit(1)
+            worker.on_limit = lambda: replaced(_DONE)
+            worker.on_harakiri = lambda: replaced(_HARAKIRI)
             worker.on_failure = lambda: below.end(Ending.STOP, f"worker {number}: a hook failed", HOOK_FAILED)
             worker.on_idle = link.asleep
             below.crew = worker
             below.begin()
             keeper.start()
-            worker.serve(lambda: self._phases.accepting(first_time=first_time))
+            try:
+                if worker.serve(lambda: self._phases.accepting(first_time=first_time)):
+                    take_leave()
+            except LifespanFailed as error:
+                self._say(f"{served.where}: {served.name}: {error}")
+                return FAILED_APPLICATION
             return below.code
 
         workers = Workers(settings.processes, work, master.keeper, master.children, self._say)
@@ -229,12 +252,17 @@ class Instance:
             master.end(Ending.STOP, "a worker has no application", code)
 
     def _load(self) -> Application:
+        import gc
+
+        gc.disable()  # hardly anything of what is loaded is garbage, and looking for it takes a tenth of the time
         prepare_python(self._settings, self._configuration)
         application = load_application(self._settings, self._configuration, self._phases, self._say)
         if self._choice.engine == "gunicorn" and application.interface == "rsgi":
             raise NoApplication(
                 f"{application.where}: {application.name} is RSGI: that is granian's (engine = granian)"
             )
+        gc.freeze()
+        gc.enable()
         return application
 
     def _die_of_idleness(self, master: Master) -> None:
@@ -243,10 +271,19 @@ class Instance:
 
     # -- the end
 
+    def _end_early(self, name: str) -> None:
+        """In the main thread, wherever it is while the application is loaded."""
+        self._say(f"stop: {name}, before the application was loaded")
+        self._phases.at_exit()
+        sys.stdout.flush()
+        os._exit(0)
+
     def _end(self, master: Master, listening: Sequence[Listening]) -> int:
         if master.ending is Ending.RELOAD:
             self._phases.run_exit_hooks()
-            self._begin_anew(listening)
+            if not self._cut_off:
+                take_leave()
+            self._begin_anew(master.keeper, listening)
         self._phases.at_exit()
         if self._cut_off:  # the interpreter's own end would wait for the threads
             sys.stdout.flush()
@@ -254,12 +291,13 @@ class Instance:
             os._exit(master.code)
         return master.code
 
-    def _begin_anew(self, listening: Sequence[Listening]) -> NoReturn:
+    def _begin_anew(self, keeper: Keeper, listening: Sequence[Listening]) -> NoReturn:
         """This program again, in this very process: what runs in other threads ends, the sockets stay."""
         os.fchdir(self._start)
         # Whoever is told to reload or to stop while it starts must not die of it: it hears that when it can.
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
-        become_ourselves(self._command, listening, os.environ)
+        environment = {**os.environ, _SIGNALS: str(keeper.hand_on_signals())}
+        become_ourselves(self._command, listening, environment)
 
 
 def _once(callback: Callable[[], None]) -> Callable[[], None]:

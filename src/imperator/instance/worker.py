@@ -1,7 +1,7 @@
 """A worker: one process that serves the application, and what watches over it from inside.
 
-The main thread serves. The keeper's thread sees whether requests still move: it sends heartbeats while they do, kills
-what takes longer than ``harakiri``, and notices when there was nothing to do for ``idle`` seconds.
+The main thread serves. The keeper's thread sees whether requests still move: it sends heartbeats while they do, sees
+which take too long (:mod:`.harakiri`), and notices when there was nothing to do for ``idle`` seconds.
 
 A worker tells its superior (the Emperor itself, or the master that forked it) how it is, in the bytes of the Emperor
 protocol, whichever of them it is.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from imperator.instance import loyalty
 from imperator.instance.application import Application
 from imperator.instance.granian_server import Server
 from imperator.instance.granian_worker import Limits
+from imperator.instance.harakiri import Harakiri
 from imperator.instance.keeper import Keeper
 from imperator.instance.link import Unlinked
 from imperator.instance.listening import Listening
@@ -76,14 +76,20 @@ class Worker:
         """What comes with accepting requests has failed, and that was said: it has to end."""
         self.on_idle: Callable[[], None] = lambda: None
         self.on_harakiri: Callable[[], None] = lambda: None
-        """A request takes too long: whoever has to, ends this process."""
+        """A request takes too long: this process has to end, as soon as the others are answered."""
         limit = settings.max_requests
         if limit:
             limit += settings.max_requests_delta * (number - 1)
         self.progress = Progress(
             self._loyal, limit=limit, on_limit=lambda: keeper.soon(self.on_limit), watch=bool(settings.harakiri)
         )
-        counted = _COUNTED[application.interface](application.callable, self.progress)
+        self._give_up_on: Callable[[int], None] = lambda count: None
+        served = application.callable
+        if not settings.disable_logging:
+            from imperator.instance.request_log import RequestLog
+
+            served = RequestLog(settings, number).wrap(served, application.interface)
+        counted = _COUNTED[application.interface](served, self.progress)
         self.server = self._server(engine, counted, application.interface, listening)
         self._threads = (settings.threads or 1) if application.interface == "wsgi" else sys.maxsize
         self._idle_since = time.monotonic()
@@ -108,7 +114,18 @@ class Worker:
                 multiprocess=several,
                 limits=limits,
             )
-        return Server(callable, interface, sockets, threads=threads, multiprocess=several, limits=limits)
+        server = Server(
+            callable,
+            interface,
+            sockets,
+            threads=threads,
+            multiprocess=several,
+            limits=limits,
+            spare_threads=bool(settings.harakiri),
+            activity=self.progress.count,
+        )
+        self._give_up_on = server.give_up_on
+        return server
 
     def _limits(self) -> Limits:
         settings = self.settings
@@ -153,7 +170,7 @@ class Worker:
             self._superior.heartbeat()
             self._keeper.every(settings.heartbeat, self._beat)
         if settings.harakiri:
-            self._keeper.every(LOOK, self._look_for_harakiri)
+            self._watch_for_harakiri()
         if settings.idle:
             self._keeper.every(LOOK, self._look_for_idleness)
         if settings.max_worker_lifetime:
@@ -167,17 +184,17 @@ class Worker:
         if not stuck:
             self.server.pulse(self._superior.heartbeat)
 
-    def _look_for_harakiri(self) -> None:
-        now = time.monotonic()
-        late = [running for running in self.progress.running() if now - running.since > self.settings.harakiri]
-        for running in late:
-            took = now - running.since
-            self._say(f"harakiri: worker {self.number}: {running.request} has taken {took:.0f} s, which is too long")
-            frame = sys._current_frames().get(running.thread)
-            if self.settings.harakiri_verbose and frame is not None:
-                self._say("".join(traceback.format_stack(frame)).rstrip())
-        if late:
-            self.on_harakiri()
+    def _watch_for_harakiri(self) -> None:
+        settings = self.settings
+
+        def say(text: str) -> None:
+            self._say(f"worker {self.number}: {text}" if settings.processes > 1 else text)
+
+        harakiri = Harakiri(self.progress, settings.harakiri, self._keeper, say, verbose=settings.harakiri_verbose)
+        harakiri.on_condemned = self._give_up_on
+        harakiri.on_first = lambda: self.on_harakiri()
+        harakiri.on_alone = lambda: self.server.stop(0)
+        harakiri.watch()
 
     def _look_for_idleness(self) -> None:
         count = self.progress.count()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from imperator.instance.children import Children, in_words
 from imperator.instance.keeper import Keeper, Timer
 from imperator.instance.link import Link
+from imperator.instance.master import HEARD
 from imperator.instance.phases import HOOK_FAILED
 from imperator.reign.protocol import FromVassal, ToVassal
 
@@ -69,6 +70,8 @@ class Workers:
         self._doors: list[int] = []
         """Listening sockets, while nobody serves: the first connection starts the workers."""
         self._asleep = False
+        self._to_replace: list[_Seat] = []
+        self._replacing: _Seat | None = None
 
     @property
     def running(self) -> int:
@@ -91,9 +94,12 @@ class Workers:
         ours, theirs = socket.socketpair()
         seat.started = time.monotonic()
         seat.told = seat.idle = False
+        # The wakeup descriptor is shared until the child has its own: what it hears before would be told to the master.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         pid = os.fork()
         if pid == 0:
             self._be_worker(seat.number, ours, theirs)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         ours.setblocking(False)
         seat.pid, seat.end = pid, ours
@@ -137,6 +143,8 @@ class Workers:
             match byte:
                 case FromVassal.ACCEPTING:
                     self.on_accepting()
+                    if seat is self._replacing and not seat.told:
+                        self._replace_next()
                 case FromVassal.LOYAL:
                     self.on_loyal()
                 case FromVassal.HEARTBEAT:
@@ -233,18 +241,11 @@ class Workers:
 
     def replace_one_by_one(self) -> None:
         """Stop each, the next one when its successor accepts (``touch-chain-reload``)."""
-        waiting = [seat for seat in self._seats if seat.pid is not None]
-        accepting = self.on_accepting
+        self._to_replace = [seat for seat in self._seats if seat.pid is not None]
+        self._replace_next()
 
-        def next_one() -> None:
-            if waiting and not self._ending:
-                self._tell_to_stop(waiting.pop(0))
-            else:
-                self.on_accepting = accepting
-
-        def accepted() -> None:
-            accepting()
-            next_one()
-
-        self.on_accepting = accepted
-        next_one()
+    def _replace_next(self) -> None:
+        self._replacing = None
+        if self._to_replace and not self._ending:
+            self._replacing = self._to_replace.pop(0)
+            self._tell_to_stop(self._replacing)
