@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from imperator.kernel.capabilities import NUMBERS, bounding_set
 
 from .conftest import Reign
 from .empire import expect_nobody
-from .stage import Puppet, Stage
+from .stage import PATIENCE, Puppet, Stage
 
 pytestmark = pytest.mark.usefixtures("as_root")
 
@@ -114,6 +115,50 @@ def test_a_namespace_that_there_is_not(reign: Reign) -> None:
     empire = reign("--emperor-use-clone", "fs,nte")
     assert empire.process.wait(10) == 1
     empire.expect("emperor-use-clone = fs,nte: there is no namespace 'nte': it is one of")
+
+
+HOSTNAMED = """
+import os, socket
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    pids = sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+    return [f"{socket.gethostname()} {os.getpid()} {os.getuid()} {pids}".encode()]
+"""
+
+EXAMPLE = """
+[uwsgi]
+; set the hostname
+exec-as-root = hostname foobar
+; umount /proc and remount to hide processes
+; as we are in the 'fs' namespace umounting /proc does not interfere with the main one
+exec-as-root = umount /proc
+exec-as-root = mount -t proc none /proc
+; drop privileges
+uid = 20001
+gid = 20001
+; bind to the socket
+http-socket = {directory}/myapp.socket
+wsgi-file = {directory}/app.py
+"""
+
+
+def test_the_manuals_example(reign: Reign, vassals: Path, open_path: Path) -> None:
+    """A vassal with its own host name that sees no process but its own; and nothing of it is seen outside."""
+    open_path.chmod(0o777)
+    (open_path / "app.py").write_text(HOSTNAMED)
+    (vassals / "jail.ini").write_text(EXAMPLE.format(directory=open_path))
+    ours = socket.gethostname()
+    empire = reign("--emperor-use-clone", "fs,ipc,pid,uts", binary=None)
+    empire.expect("jail.ini  accepts requests")
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.settimeout(PATIENCE)
+        visitor.connect(str(open_path / "myapp.socket"))
+        visitor.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        answer = b"".join(iter(lambda: visitor.recv(4096), b""))
+    assert answer.endswith(b"\r\n\r\nfoobar 1 20001 [1]")
+    assert socket.gethostname() == ours
+    assert os.path.exists(f"/proc/{empire.pid}")
+    empire.expect("jail.ini  is loyal")
 
 
 # -- capabilities

@@ -29,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from imperator.cli import check
 
             return check.main(rest)
+        case ["shell", *rest]:
+            from imperator.cli import shell
+
+            return shell.main(rest)
         case ["explain", *rest]:
             from imperator.cli import explain
 
