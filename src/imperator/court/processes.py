@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from signal import SIGKILL, SIGTERM
 
 from imperator.court.background import Background
+from imperator.court.cgroups import Groups
 from imperator.court.guardian import Guardian
 from imperator.court.watch import Watch
 from imperator.kernel.background import command_of
@@ -112,6 +113,7 @@ class Processes:
         hear_reports: Callable[[], None],
         guardian: Guardian,
         complain: Callable[[str], None],
+        groups: Groups | None,
     ) -> None:
         self._loop = loop
         self.watch = watch
@@ -120,6 +122,7 @@ class Processes:
         self._guardian = guardian
         self._complain = complain
         self._background = Background(loop, post)
+        self._groups = groups
         self._by_serial: dict[Serial, Process] = {}
         self._by_pid: dict[int, Process] = {}
 
@@ -145,6 +148,8 @@ class Processes:
         process = self._by_serial.pop(serial, None)
         if process is not None:
             process.close()
+        if self._groups is not None:
+            self._groups.forget(serial)
 
     def get(self, serial: Serial) -> Process | None:
         return self._by_serial.get(serial)
@@ -156,7 +161,7 @@ class Processes:
         return self._by_pid
 
     def signal(self, serial: Serial, number: int) -> None:
-        """Signal an instance: SIGKILL its whole process group, anything else its first process.
+        """Signal an instance: SIGKILL its whole process group (or control group), anything else its first process.
 
         SIGTERM to one that is process 1 of its namespace, and that has no handler, would be lost, where it ends
         everybody else: such a one is killed at once.
@@ -165,6 +170,8 @@ class Processes:
         if process is None or process.pid < 0:
             return
         process.signalled = True
+        if number == SIGKILL and self._groups is not None:
+            self._groups.kill(serial)
         self._send(process, number)
 
     def _send(self, process: Process, number: int) -> None:
@@ -187,13 +194,23 @@ class Processes:
             return
         self._hear_reports()
         process.read_emperor()
+        left = -1
         if held and ending.code == 0 and not process.spoke and not process.signalled:
-            self._background.left(process.name, program, os.dup(process.emperor), process.inode)
+            left = os.dup(process.emperor)
         del self._by_serial[process.serial]
         del self._by_pid[process.pid]
         self._guardian.forget(process.pid)
         process.close()
-        self.post(Exited(process.serial, ending.code, ending.signal))
+
+        def gone(reason: str | None) -> None:
+            self.post(Exited(process.serial, ending.code, ending.signal, reason))
+            if left >= 0:
+                self._background.left(process.name, program, left, process.inode)
+
+        if self._groups is None:
+            gone(None)
+        else:  # what it has left behind ends before it counts as ended
+            self._groups.clear_out(process.serial, ending.signal, gone)
 
     def fell_silent(self, process: Process) -> None:
         """It closed its end. Most often it is dying, and SIGCHLD says so in a moment: only a lasting silence counts."""

@@ -17,6 +17,7 @@ from imperator.court.binary import Binary
 from imperator.court.confinement import Confinement
 from imperator.court.environment import Environment
 from imperator.court.spawner import EnvironmentId, Order, Spawner
+from imperator.kernel.cgroup import Place
 from imperator.kernel.credentials import groups_of
 from imperator.reign.arguments import Livery
 from imperator.reign.names import Serial, SourceName
@@ -80,7 +81,14 @@ class Recruiter:
             number = self._known[kind] = self._spawner.learn_environment(variables)
         return number
 
-    def recruit(self, serial: Serial, wanted: Wanted, listening: int | None, expect: Callable[[Ends], object]) -> None:
+    def recruit(
+        self,
+        serial: Serial,
+        wanted: Wanted,
+        listening: int | None,
+        expect: Callable[[Ends], object],
+        places: Sequence[Place],
+    ) -> None:
         """Ask for a vassal's process. Raises OSError if its file descriptors cannot be made: nothing is left then."""
         ours: list[int] = []
         theirs: list[tuple[int, tuple[int, ...]]] = []
@@ -107,7 +115,7 @@ class Recruiter:
                 theirs.append((write_end, (1, 2)))
             if listening is not None:
                 theirs.append((listening, (0,)))
-            order = self._order(serial, wanted, theirs)
+            order = self._order(serial, wanted, theirs, places)
         except BaseException:
             for fd in ours + lent:
                 os.close(fd)
@@ -117,7 +125,9 @@ class Recruiter:
         for fd in lent:
             os.close(fd)
 
-    def _order(self, serial: Serial, wanted: Wanted, theirs: list[tuple[int, tuple[int, ...]]]) -> Order:
+    def _order(
+        self, serial: Serial, wanted: Wanted, theirs: list[tuple[int, tuple[int, ...]]], places: Sequence[Place]
+    ) -> Order:
         settings = self._settings
         variables = self._environment.own(wanted.name, wanted.directory)
         commands: list[list[bytes]] = []
@@ -149,6 +159,8 @@ class Recruiter:
             clone_flags=self._confinement.namespaces,
             bounding=None if self._confinement.bounding is None else sorted(self._confinement.bounding),
             limits=self._limits,
+            places=places,
+            hardening=self._confinement.hardening,
         )
 
     def _credentials(self, wanted: Wanted) -> tuple[int, int, list[int]] | None:
