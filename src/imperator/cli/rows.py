@@ -90,10 +90,9 @@ def _uses(resources: dict[str, Any]) -> str:
     if "current" in pids:
         parts.append(f"{pids['current']}" + (f" of {pids['max']}" if pids.get("max") else "") + " pids")
     if "seconds" in cpu:
-        held_back = cpu.get("throttled_seconds", 0)
-        parts.append(
-            f"cpu {length(cpu['seconds'])}" + (f", held back for {length(held_back)}" if held_back >= 1 else "")
-        )
+        parts.append(f"cpu {length(cpu['seconds'])}")
+        if (held_back := cpu.get("throttled_seconds", 0)) >= 1:
+            parts[-1] += f" (held back for {length(held_back)})"
     pressure = {what: share for what, share in (resources.get("pressure") or {}).items() if share >= 1}
     if pressure:
         parts.append("waits for " + " and ".join(f"{what} {share:.0f} %" for what, share in pressure.items()))
