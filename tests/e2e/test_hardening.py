@@ -64,7 +64,7 @@ def test_no_new_privs_can_be_switched_off(vassal: Start, open_path: Path) -> Non
     whoami = open_path / "whoami"
     shutil.copy("/usr/bin/id", whoami)
     whoami.chmod(0o4755)
-    puppet = vassal("--vassal-no-new-privs=false")
+    puppet = vassal("--set", "vassal-no-new-privs=false")
     assert puppet.evaluate(f"subprocess.check_output(['{whoami}', '-u'], text=True)") == "0\n"
 
 
@@ -123,7 +123,7 @@ def test_threads_and_children_can_be_made(vassal: Start) -> None:
 
 
 def test_a_filter_needs_no_new_privs(reign: Reign) -> None:
-    empire = reign("--vassal-seccomp", "default", "--vassal-no-new-privs=false")
+    empire = reign("--vassal-seccomp", "default", "--set", "vassal-no-new-privs=false")
     empire.expect("vassal-no-new-privs = false: vassal-seccomp needs it")
     assert empire.process.wait(PATIENCE) == 1
 

@@ -58,10 +58,10 @@ def weight(text: str) -> int:
 
 def device_amounts(text: str) -> DeviceAmounts:
     """``DEVICE KIND=AMOUNT …``: a block device by path or as major:minor, and its limits a second."""
-    device, *words = text.split()
     form = "DEVICE KIND=AMOUNT was expected, like /dev/vda rbps=10M wiops=200 (kinds: rbps, wbps, riops, wiops)"
-    if not words:
+    if len(text.split()) < 2:
         raise ValueError(form)
+    device, *words = text.split()
     amounts = []
     for word in words:
         kind, _, amount = word.partition("=")

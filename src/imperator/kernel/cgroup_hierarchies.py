@@ -32,7 +32,7 @@ class Hierarchy:
         """The directory of a group that is given as a path below the mount (or as the directory itself)."""
         if parent is None:
             return self.own
-        path = os.path.normpath("/" + parent)
+        path = os.path.normpath("/" + parent.lstrip("/"))
         if path == self.mount or path.startswith(self.mount + "/"):
             return path
         return os.path.join(self.mount, path.lstrip("/")).rstrip("/")
