@@ -193,6 +193,8 @@ class Emperor:
         except (ValueError, Unavailable) as error:
             self.post(SpawnFailed(serial, str(error)))
         except OSError as error:  # EMFILE, ENFILE, ENOMEM
+            if self._groups is not None:
+                self._groups.forget(serial)
             self.post(SpawnFailed(serial, f"{error.strerror} (open files: see 'ulimit -n' of the Emperor)"))
 
     # -- what the spawner says (its Client)
