@@ -10,14 +10,14 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from signal import SIGKILL
 from typing import Any, Final, TypeVar
 
 from imperator.config import quantities
 from imperator.config.settings import EmperorSettings
-from imperator.kernel.cgroup import Place, clear, kill, remove
+from imperator.kernel.cgroup import Place, clear, kill, prepare, remove
 from imperator.kernel.cgroup_hierarchies import find_hierarchies
 from imperator.kernel.cgroup_limits import DeviceLimit, Limits
 from imperator.kernel.cgroup_usage import Usage, oom_kills, usage_of
@@ -150,6 +150,23 @@ class Groups:
     def forget(self, serial: Serial) -> None:
         """The process was never made."""
         self._groups.pop(serial, None)
+
+    def renew(self, serial: Serial, wanted: Wanted) -> None:
+        """It is told to reload, in the same process: its limits may be others by now."""
+        group = self._groups.get(serial)
+        if group is None:
+            return
+        name = os.path.basename(group.directories[0])
+        try:
+            limits = limits_of(wanted, self._defaults)
+            if limits == group.limits:
+                return
+            changes = self._territory.changes(name, group.limits, limits)
+        except (ValueError, Unavailable) as error:
+            self._complain(f"{group.name} keeps its limits: {error}")
+            return
+        self._groups[serial] = replace(group, limits=limits)
+        self._do(partial(prepare, changes), lambda _: None)
 
     def kill(self, serial: Serial) -> None:
         """SIGKILL everybody in its group."""

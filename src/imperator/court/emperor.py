@@ -36,6 +36,7 @@ from imperator.reign.emperor import Reign
 from imperator.reign.events import Event, ExecFailed, SpawnFailed, Tick
 from imperator.reign.names import Seconds, Serial, VassalName
 from imperator.reign.policy import Policy
+from imperator.reign.protocol import ToVassal
 
 
 class Emperor:
@@ -133,6 +134,8 @@ class Emperor:
             case ef.Send():
                 process = self._processes.get(effect.serial)
                 if process is not None:
+                    if effect.byte == ToVassal.RELOAD and self._groups is not None:
+                        self._groups.renew(effect.serial, self.reign.vassals[process.name].wanted)
                     process.send(effect.byte)
             case ef.SendConfig():
                 process = self._processes.get(effect.serial)

@@ -142,7 +142,7 @@ def _claim_territory(settings: EmperorSettings, journal: Journal, stack: ExitSta
     territory = claim_territory(settings, owner)
     if territory is not None:
         for what in territory.left_over:
-            journal.write(Severity.NOTICE, "cgroup", f"left over from an Emperor that was killed, and removed: {what}")
+            journal.write(Severity.NOTICE, "cgroup", what)
 
         def release() -> None:
             for complaint in territory.release():

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _PERIOD: Final = 100_000
 """Microseconds over which processor time is shared out: the kernel's own default."""
+_MOST: Final = (1 << 63) - 1
 _IO_V1: Final = {
     "rbps": "blkio.throttle.read_bps_device",
     "wbps": "blkio.throttle.write_bps_device",
@@ -76,6 +77,39 @@ def settings_of(limits: Limits, version: Literal[1, 2], controllers: Iterable[st
     return settings
 
 
+def changes_of(old: Limits, new: Limits, version: Literal[1, 2], controllers: Iterable[str]) -> list[Setting]:
+    """What to write to a group that has the old limits, so that it has the new ones."""
+    here = frozenset(controllers)
+    settings: list[Setting] = []
+    if "memory" in here and old.memory_max != new.memory_max:
+        if version == 1:  # memory and swap together may never be less than memory, not for a moment
+            settings.append(("memory.memsw.limit_in_bytes", "-1", False))
+        settings += _memory(new.memory_max, version)
+        if new.memory_max is None:
+            lifted = {1: [("memory.limit_in_bytes", "-1")], 2: [("memory.max", "max"), ("memory.swap.max", "max")]}
+            settings += [(file, value, False) for file, value in lifted[version]]
+    if "cpu" in here and old.cpu_max is not None and new.cpu_max is None:
+        settings.append(("cpu.max", f"max {_PERIOD}", True) if version == 2 else ("cpu.cfs_quota_us", "-1", True))
+    if "pids" in here and old.pids_max is not None and new.pids_max is None:
+        settings.append(("pids.max", "max", True))
+    if "io" in here:
+        settings += _io(_lifted_io(old, new, version), version)
+    others = Limits(None, new.cpu_max, new.pids_max, new.io_weight, new.io_max)
+    return settings + settings_of(others, version, here - {"memory"})
+
+
+def _lifted_io(old: Limits, new: Limits, version: Literal[1, 2]) -> Limits:
+    """What takes away the limits of disks that are not among the new ones. (0 is: none, in version 1.)"""
+    kept = {(device.device, key) for device in new.io_max or () for key, _ in device.most}
+    none = 0 if version == 1 else _MOST + 1
+    lifted = [
+        DeviceLimit(device.device, tuple((key, none) for key, _ in device.most if (device.device, key) not in kept))
+        for device in old.io_max or ()
+    ]
+    weight = 100 if old.io_weight is not None and new.io_weight is None else None
+    return Limits(io_weight=weight, io_max=tuple(device for device in lifted if device.most))
+
+
 def _memory(most: int | None, version: Literal[1, 2]) -> list[Setting]:
     if version == 2:
         whole: list[Setting] = [("memory.oom.group", "1", False)]  # Linux 4.19
@@ -98,7 +132,7 @@ def _io(limits: Limits, version: Literal[1, 2]) -> list[Setting]:
             settings.append(("blkio.bfq.weight|blkio.weight", str(max(10, min(limits.io_weight, 1000))), True))
     for device in limits.io_max or ():
         if version == 2:
-            words = " ".join(f"{key}={value}" for key, value in device.most)
+            words = " ".join(f"{key}={'max' if value > _MOST else value}" for key, value in device.most)
             settings.append(("io.max", f"{device.device} {words}", True))
         else:
             settings += [(_IO_V1[key], f"{device.device} {value}", True) for key, value in device.most]

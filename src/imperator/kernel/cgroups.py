@@ -21,7 +21,7 @@ from typing import Final
 
 from imperator.kernel.cgroup import Place, clear, pids_in, prepare, remove, write
 from imperator.kernel.cgroup_hierarchies import Hierarchy, offered
-from imperator.kernel.cgroup_limits import Limits, settings_of
+from imperator.kernel.cgroup_limits import Limits, changes_of, settings_of
 
 CONTROLLERS: Final = ("memory", "cpu", "pids", "io")
 _NAMES_IN_V1: Final = {"memory": "memory", "cpu": "cpu", "pids": "pids", "io": "blkio"}
@@ -70,7 +70,7 @@ class Territory:
 
     branches: list[Branch] = field(default_factory=list)
     left_over: list[str] = field(default_factory=list)
-    """What former Emperors had left behind, and was cleared away: groups, as words for the log."""
+    """What former Emperors had left behind, and what became of it: lines for the log."""
     _locks: list[int] = field(default_factory=list)
     _moved: Branch | None = None
 
@@ -89,13 +89,24 @@ class Territory:
 
     def places(self, name: str, limits: Limits) -> list[Place]:
         """The same, and what is to be written there. Raises :class:`Unavailable` for a limit that cannot be kept."""
-        missing = limits.controllers() - self.controllers
-        if missing:
-            raise Unavailable(f"no control group here can limit {' and '.join(sorted(missing))}")
+        self._check(limits)
         return [
             (os.path.join(branch.vassals, name), settings_of(limits, branch.hierarchy.version, branch.controllers))
             for branch in self.branches
         ]
+
+    def changes(self, name: str, old: Limits, new: Limits) -> list[Place]:
+        """One group's directories, and what is to be written there for other limits. Raises :class:`Unavailable`."""
+        self._check(new)
+        return [
+            (os.path.join(branch.vassals, name), changes_of(old, new, branch.hierarchy.version, branch.controllers))
+            for branch in self.branches
+        ]
+
+    def _check(self, limits: Limits) -> None:
+        missing = limits.controllers() - self.controllers
+        if missing:
+            raise Unavailable(f"no control group here can limit {' and '.join(sorted(missing))}")
 
     def try_out(self, limits: Limits) -> None:
         """Make a group with these limits, and remove it. Raises :class:`Unavailable`."""
@@ -109,13 +120,19 @@ class Territory:
     def release(self) -> list[str]:
         """Give everything back; returns what could not be, in words. Nobody may be in it but ourselves."""
         complaints = []
+        denied = []
         for branch in self.branches:
             try:
                 self._release(branch)
             except FileNotFoundError:
                 continue
+            except PermissionError:
+                denied.append(branch.directory)
             except OSError as error:
                 complaints.append(f"a control group is left behind: {_said(error)}")
+        if denied:
+            what = f"control groups are left behind, empty, for uid {os.geteuid()} may not remove them"
+            complaints.append(f"{what} (an Emperor that starts as root does): {', '.join(denied)}")
         while self._locks:
             os.close(self._locks.pop())
         return complaints
@@ -249,7 +266,7 @@ def pids_in_one(directory: str) -> list[int]:
 
 
 def sweep(parent: str) -> list[str]:
-    """Kill and remove what dead Emperors have left in a group; returns what was there, in words."""
+    """Kill and remove what dead Emperors have left in a group; returns what was there and what became of it."""
     found = []
     for entry in sorted(os.listdir(parent)):
         directory = os.path.join(parent, entry)
@@ -264,9 +281,13 @@ def sweep(parent: str) -> list[str]:
             if left:
                 raise Unavailable(f"{directory} is left over, and pid {', '.join(map(str, left))} in it does not die")
             remove([directory], _PATIENCE)
+        except PermissionError as error:
+            found.append(f"left over from an earlier Emperor, and cannot be removed ({error.strerror}): {directory}")
+        else:
+            what = f"removed, with {killed} processes in it" if killed else "removed"
+            found.append(f"left over from an earlier Emperor, and {what}: {directory}")
         finally:
             os.close(lock)
-        found.append(f"{directory} ({killed} processes)" if killed else directory)
     return found
 
 

@@ -132,7 +132,7 @@ def clear_groups(directories: list[str]) -> None:
         for directory in directories:
             os.rmdir(os.path.dirname(directory))
     except OSError as error:
-        if not isinstance(error, FileNotFoundError) and error.errno != errno.EBUSY:
+        if error.errno not in (errno.ENOENT, errno.EBUSY, errno.EACCES):
             os.write(2, f"imperator: control groups are left behind: {error}\n".encode())
 
 

@@ -40,6 +40,12 @@ def close_off(order: dict[str, Any]) -> None:
         sys.modules["mounts"].read_only([*ALWAYS_WRITABLE, *temporary, *order["writable"]])
 
 
+def hint(order: dict[str, Any], path: bytes) -> str:
+    """Why a directory may not be there any more."""
+    covered = order["private_tmp"] and any(path.startswith(f"{tmp}/".encode()) for tmp in TEMPORARY)
+    return " (vassal-private-tmp has put an empty directory over it)" if covered else ""
+
+
 def give_up(order: dict[str, Any]) -> None:
     """Privileges, writing, system calls: the last needs the first. Raises OSError."""
     if order["no_new_privs"]:

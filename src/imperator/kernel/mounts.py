@@ -36,7 +36,11 @@ def private_tmp() -> None:
 
 def hidden_proc() -> None:
     """A /proc that shows a process only to its own user, and to who may ptrace it (proc(5), ``hidepid``)."""
-    _mount("proc", "/proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, "hidepid=2", "vassal-hidden-proc")
+    try:
+        _mount("proc", "/proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, "hidepid=2", "vassal-hidden-proc")
+    except PermissionError as error:
+        text = f"{error.strerror} (in a user namespace it takes a pid namespace as well: emperor-use-clone = pid,user)"
+        raise PermissionError(error.errno, text, error.filename) from None
 
 
 def read_only(exceptions: Iterable[str]) -> None:

@@ -41,14 +41,14 @@ def prepare(
     if hardening is not None:
         harden(lambda: sys.modules["hardening"].close_off(hardening))
         if special["credentials"] is None:
-            enter(special["directory"])  # again: another file system may be there now
+            enter_hardened(special)  # again: another file system may be there now
     if special["bounding"] is not None:
         bound(special["bounding"])
     if special["credentials"] is not None:
         drop(*special["credentials"])
     die_with_emperor()  # after the drop: a change of credentials would clear it
     if special["credentials"] is not None:
-        enter(special["directory"])  # not before: the vassal's user has to be allowed to
+        enter_hardened(special)  # not before: the vassal's user has to be allowed to
     if special["tenancy"] is not None:
         check_tenancy(*special["tenancy"])
     for command in special["commands"]:
@@ -70,6 +70,15 @@ def prepare(
             raise Exiled(f"emperor-chdir-attr: {failure}") from failure
     if hardening is not None:  # at last: what was done until here needs what is taken now
         harden(lambda: sys.modules["hardening"].give_up(hardening))
+
+
+def enter_hardened(special: dict[str, Any]) -> None:
+    try:
+        enter(special["directory"])
+    except Failed as failure:
+        if special["hardening"] is None:
+            raise
+        raise Failed(str(failure) + sys.modules["hardening"].hint(special["hardening"], special["directory"])) from None
 
 
 def harden(step: Callable[[], None]) -> None:

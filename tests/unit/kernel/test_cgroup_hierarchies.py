@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imperator.kernel.cgroup_hierarchies import Hierarchy, find_hierarchies, offered
-from imperator.kernel.cgroup_limits import DeviceLimit, Limits, settings_of
+from imperator.kernel.cgroup_limits import DeviceLimit, Limits, changes_of, settings_of
 from imperator.kernel.cgroups import Unavailable, claim, group_name, sweep
 
 NONE: frozenset[str] = frozenset()
@@ -118,6 +118,27 @@ def test_limits_in_version_1() -> None:
     ]
 
 
+def test_limits_that_are_lifted() -> None:
+    assert [(file, value) for file, value, _ in changes_of(SOME, Limits(), 2, ALL)] == [
+        ("memory.oom.group", "1"),
+        ("memory.max", "max"),
+        ("memory.swap.max", "max"),
+        ("cpu.max", "max 100000"),
+        ("pids.max", "max"),
+        ("io.weight|io.bfq.weight", "100"),
+        ("io.max", "8:0 rbps=max wiops=max"),
+    ]
+    assert [(file, value) for file, value, _ in changes_of(SOME, Limits(), 1, ALL)] == [
+        ("memory.memsw.limit_in_bytes", "-1"),
+        ("memory.limit_in_bytes", "-1"),
+        ("cpu.cfs_quota_us", "-1"),
+        ("pids.max", "max"),
+        ("blkio.bfq.weight|blkio.weight", "100"),
+        ("blkio.throttle.read_bps_device", "8:0 0"),
+        ("blkio.throttle.write_iops_device", "8:0 0"),
+    ]
+
+
 def test_each_hierarchy_gets_only_what_it_has() -> None:
     assert settings_of(SOME, 1, ["pids"]) == [("pids.max", "100", True)]
     assert SOME.controllers() == set(ALL)
@@ -162,5 +183,5 @@ def test_only_what_is_called_like_an_emperors_is_ever_cleared_away(tmp_path: Pat
     for name in ("imperator-1", "imperatorial", "user.slice"):
         (tmp_path / name).mkdir()
     (tmp_path / "imperator-file").touch()
-    assert sweep(str(tmp_path)) == [f"{tmp_path}/imperator-1"]
+    assert sweep(str(tmp_path)) == [f"left over from an earlier Emperor, and removed: {tmp_path}/imperator-1"]
     assert {path.name for path in tmp_path.iterdir()} == {"imperatorial", "user.slice", "imperator-file"}
