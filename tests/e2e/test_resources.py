@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from imperator.kernel.cgroup_hierarchies import find_hierarchies
 
 from .conftest import Reign
 from .empire import Empire
@@ -19,6 +21,7 @@ from .stage import PATIENCE, Puppet, Stage
 
 pytestmark = pytest.mark.usefixtures("as_root")
 
+SOMEBODY = 20001
 PYTHON = os.path.realpath(sys.executable)
 MEMORY_BOMB = "held = []\nwhile True: held.append(bytearray(1 << 20))"
 WORKER_WITH_A_BOMB = f"""
@@ -182,11 +185,11 @@ def test_a_limit_that_makes_no_sense_is_named_and_nothing_runs_without(
 def test_a_tyrants_vassals_cannot_set_their_own_limits(reign: Reign, stage: Stage, vassals: Path) -> None:
     file = vassals / "a.ini"
     file.write_text("[emperor]\nmemory-max = max\n[uwsgi]\n")
-    os.chown(file, 20001, 20001)
+    os.chown(file, SOMEBODY, SOMEBODY)
     options = ("--emperor-tyrant", "--emperor-collect-attr", "memory-max", "--vassal-memory-max", "64M")
     empire = reign(*options).ready()
     puppet = stage.next("a.ini")
-    assert puppet.given["uids"] == [20001, 20001, 20001]
+    assert puppet.given["uids"] == [SOMEBODY] * 3
     assert empire.vassal("a.ini")["resources"]["memory"]["max"] == 64 << 20
 
 
@@ -203,7 +206,7 @@ def test_nothing_of_a_vassal_runs_outside_its_group(reign: Reign, stage: Stage, 
 def test_groups_and_namespaces_go_together(reign: Reign, stage: Stage, vassals: Path) -> None:
     (vassals / "a.ini").write_text("[uwsgi]\n")
     options = ("--emperor-use-clone", "fs,ipc,pid,uts,user", "--vassal-memory-max", "64M", "--emperor-tyrant")
-    os.chown(vassals / "a.ini", 20001, 20001)
+    os.chown(vassals / "a.ini", SOMEBODY, SOMEBODY)
     empire = reign(*options).ready()
     stage.next("a.ini")
     pid = empire.vassal("a.ini")["pid"]
@@ -311,11 +314,72 @@ def test_two_hundred_lives_leave_no_group(reign: Reign, stage: Stage, vassals: P
     await_that(lambda: empire.open_fds() == fds, "it has other files open than before")
 
 
+# -- an Emperor that is not root
+
+
+@pytest.fixture
+def given_group() -> Iterator[list[Path]]:
+    """A control group that belongs to somebody, in each hierarchy."""
+    groups = [
+        Path(hierarchy.own, f"given-{os.getpid()}")
+        for hierarchy in find_hierarchies()
+        if hierarchy.version == 2 or hierarchy.controllers & {"memory", "cpu", "pids", "blkio"}
+    ]
+    for group in groups:
+        group.mkdir()
+        for name in (".", "cgroup.procs", "cgroup.subtree_control"):
+            if (group / name).exists():
+                os.chown(group / name, SOMEBODY, SOMEBODY)
+    yield groups
+    for group in groups:
+        group.rmdir()
+
+
+def test_an_ordinary_users_emperor_in_a_group_that_was_given_to_it(
+    given_group: list[Path], reign: Reign, stage: Stage, vassals: Path
+) -> None:
+    (vassals / "a.ini").write_text("[uwsgi]\n")
+
+    def enter() -> None:
+        for group in given_group:
+            (group / "cgroup.procs").write_text("0")
+        os.setgroups([])
+        os.setgid(SOMEBODY)
+        os.setuid(SOMEBODY)
+
+    empire = reign("--vassal-cgroup", preexec_fn=enter)
+    puppet = stage.next("a.ini")
+    where = Path(f"/proc/{puppet.pid}/cgroup").read_text()
+    assert f"/given-{os.getpid()}/imperator-{empire.pid}/vassals/a.ini-" in where
+    background = os.pidfd_open(puppet.daemon())
+    (vassals / "a.ini").unlink()
+    empire.expect(r"a\.ini .*removed")
+    expect_dead(background)
+    assert empire.stop() == 0
+    assert not empire.log.find("left behind")
+    assert not groups_of(empire.pid)
+
+
+def test_an_emperor_that_becomes_another_user(reign: Reign, stage: Stage, vassals: Path) -> None:
+    """It makes its groups while it is root; what it cannot remove at last, the next one does."""
+    (vassals / "a.ini").write_text("[uwsgi]\n")
+    empire = reign("--vassal-memory-max", "64M", "--uid", str(SOMEBODY), "--gid", str(SOMEBODY))
+    puppet = stage.next("a.ini")
+    assert puppet.given["uids"] == [SOMEBODY] * 3
+    background = os.pidfd_open(puppet.daemon())
+    assert empire.vassal("a.ini")["resources"]["memory"]["max"] == 64 << 20
+    assert empire.stop() == 0
+    expect_dead(background)
+    empire.expect(f"control groups are left behind, empty, for uid {SOMEBODY} may not remove them")
+    reign("--vassal-cgroup").ready()
+    assert not groups_of(empire.pid)
+
+
 # -- where it cannot be
 
 
 def test_an_emperor_that_cannot_limit_does_not_start(reign: Reign, open_path: Path) -> None:
-    empire = reign("--vassal-memory-max", "64M", "--cgroup-parent", "nobodys", user=20001, group=20001)
+    empire = reign("--vassal-memory-max", "64M", "--cgroup-parent", "nobodys", user=SOMEBODY, group=SOMEBODY)
     empire.expect(r"ermission denied.*Delegate=yes")
     assert empire.process.wait(PATIENCE) == 1
 

@@ -32,8 +32,8 @@ _ATTEMPTS: Final = 100
 _PATIENCE: Final = 5.0
 """Seconds for those who were left behind to end."""
 DELEGATION: Final = (
-    "in a systemd unit say 'Delegate=yes'; otherwise start the Emperor as root, or give it a group that belongs to it "
-    "and let cgroup-parent name it"
+    "in a systemd unit say 'Delegate=yes'; otherwise start the Emperor as root, or in a control group that belongs to "
+    "its user"
 )
 
 
