@@ -154,11 +154,6 @@ class GunicornServer:
         if self._worker is not None:
             self._worker.end()
 
-    def give_up_on(self, requests: int) -> None:
-        """WSGI: so many requests will not end. Let those that wait behind them have their turn."""
-        if isinstance(self._worker, _Wsgi):
-            self._worker.admit_more(requests)
-
     def pulse(self, answer: Callable[[], None]) -> None:
         """ASGI: have ``answer`` called by the event loop, which shows that nothing blocks it. WSGI: it is called."""
         if isinstance(self._worker, _Asgi):
@@ -211,12 +206,6 @@ class _Wsgi(_Ours, ThreadWorker):  # type: ignore[misc, unused-ignore]
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
         super().enqueue_req(conn)
-
-    def admit_more(self, threads: int) -> None:
-        """A pool starts a thread when it is given something to do, and has fewer than its limit."""
-        self.tpool._max_workers += threads
-        for _ in range(threads):
-            self.tpool.submit(int)
 
     def end(self) -> None:
         self.alive = False

@@ -11,13 +11,15 @@ differences on purpose:
 
 What fails is a :class:`ConfigurationError`; the instance ends with exit code 1, after its ``as-user-atexit`` hooks and
 ``vacuum``, as there. At a reload in place (``UWSGI_RELOADS``) ``pre-jail`` and the jail are not gone through again, and
-a process that is not root any more goes through ``as-root`` and ``as-user`` no more either.
+a process that is not root any more goes through ``as-root`` and ``as-user`` no more either. Where a worker that is the
+whole instance is replaced (``max-requests``), only the hooks around its application and ``accepting`` run again.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, MutableMapping, Sequence
+from typing import Final
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.instance_settings import BinaryPatch, InstanceSettings, SocketAsked
@@ -41,7 +43,9 @@ from imperator.kernel.hooks import HookFailed, run_hook, shown
 
 Say = Callable[[str], None]
 
-HOOK_FAILED = 23
+REPLACEMENT: Final = "IMPERATOR_WORKER_REPLACED"
+"""In the environment of an instance of one process that executed itself anew because its worker's time was over."""
+HOOK_FAILED: Final = 23
 """The exit code by which a worker tells its master that one of its hooks has failed: no other would do better."""
 
 
@@ -58,6 +62,8 @@ class Phases:
         self.say = say
         self.traces = Traces(settings, say)
         self.is_reload = patch.RELOADS in environment
+        self.is_replacement = environment.pop(REPLACEMENT, None) is not None
+        """Only a worker is replaced, which is the same process here: the instance has not ended nor begun."""
         self._listening: dict[SocketAsked, Listening] = {}
 
     @property
@@ -85,7 +91,8 @@ class Phases:
         settings = self.settings
         set_umask(settings)
         set_environment(settings.env, settings.unenv)
-        self._run("asap", settings.hook_asap)
+        if not self.is_replacement:
+            self._run("asap", settings.hook_asap)
         self.traces.open_log("logto", settings.logto)
         name_process(settings, "master" if settings.master or settings.processes > 1 else "worker 1")
         if not self.is_reload:
@@ -98,7 +105,8 @@ class Phases:
             self._bind_all()
             self._become(settings.privileged_binary_patch)
 
-        self._run("in-jail", settings.hook_in_jail)
+        if not self.is_replacement:
+            self._run("in-jail", settings.hook_in_jail)
         if settings.chown_socket is not None:
             self._enter_directory()
             self._bind_all()
