@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Reign
+from .queue_source import queue_source
 from .stage import PATIENCE, Stage
 
 
@@ -228,61 +229,21 @@ def test_the_users_own_groups(as_root: None, reign: Reign, stage: Stage, vassals
 # -- a source that is no directory
 
 
-MONITOR = '''
-import asyncio
-from imperator.monitors.api import Changed, Gone, Listing
-from imperator.reign.names import SourceName, VassalName
-from imperator.reign.wanted import Wanted
-
-
-class QueueMonitor:
-    """What is written to a FIFO, line by line: NAME TEXT, or NAME alone when it is to go."""
-
-    def __init__(self, argument, options):
-        self.name = SourceName("queue")
-        self.path = argument
-
-    def scan_soon(self):
-        pass
-
-    async def news(self):
-        yield Listing(())
-        for stamp in range(1000):
-            line = await asyncio.to_thread(lambda: open(self.path).read())
-            name, _, text = line.strip().partition(" ")
-            if text:
-                config = ("[uwsgi]\\n" + text + "\\n").encode()
-                yield Changed(Wanted(VassalName(name), self.name, (stamp,), float(stamp), "/tmp", config=config))
-            elif name == "end":
-                return
-            else:
-                yield Gone(VassalName(name))
-'''
-
-
 def test_a_configuration_that_no_file_holds(reign: Reign, stage: Stage, open_path: Path) -> None:
     """A third party's monitor: the vassal is called ``emperor://NAME`` and reads its configuration from an fd."""
-    plugin = open_path / "plugin"
-    (plugin / "queue_monitor-1.dist-info").mkdir(parents=True)
-    (plugin / "queue_monitor-1.dist-info" / "METADATA").write_text("Name: queue-monitor\nVersion: 1\n")
-    points = "[imperator.monitors]\nqueue = queue_monitor:QueueMonitor\n"
-    (plugin / "queue_monitor-1.dist-info" / "entry_points.txt").write_text(points)
-    (plugin / "queue_monitor.py").write_text(MONITOR)
-    fifo = open_path / "fifo"
-    os.mkfifo(fifo)
-    path = os.pathsep.join(filter(None, (str(plugin), os.environ.get("PYTHONPATH"))))
-    empire = reign(emperor=f"queue://{fifo}", environment={"PYTHONPATH": path}).ready()
-    fifo.write_text("shop.ini colour = red")
+    source, environment = queue_source(open_path)
+    empire = reign(emperor=f"queue://{source}", environment=environment).ready()
+    source.write_text("shop.ini colour = red")
     puppet = stage.next("shop.ini")
     assert puppet.argv[-1] == "emperor://shop.ini"
     assert set(puppet.fds) == {0, 1, 2, 3, 4}
     assert puppet.given["config"] == "[uwsgi]\ncolour = red\n"
     puppet.say(1, 5, 17)
     empire.expect_state("shop.ini", loyal=1)
-    fifo.write_text("shop.ini colour = blue")
+    source.write_text("shop.ini colour = blue")
     assert puppet.expect_byte() == 1
     puppet.say(2)
     assert puppet.next_config() == "[uwsgi]\ncolour = blue\n"
-    fifo.write_text("shop.ini")
+    source.write_text("shop.ini")
     assert puppet.expect_byte() == 0
-    fifo.write_text("end")
+    source.write_text("end")
