@@ -142,17 +142,31 @@ class Texts:
         raise ConfigurationError(where, f"data://{slot}: nothing is appended to {self.program} in this place")
 
     def _emperor(self, where: str) -> bytes:
-        """A uwsgi packet on the config fd: modifier1 115, the size in 16 bits, modifier2; then the text."""
+        """A uwsgi packet on the config fd: modifier1 115, the size in 16 bits, modifier2; then the text.
+
+        An Emperor of our own has eight more bits of the size in modifier2, which is 0 otherwise. It is sent once when
+        the vassal is started, and whenever the vassal asks for it: byte 2 on the emperor fd.
+        """
         try:
             fd = int(self.environ["UWSGI_EMPEROR_FD_CONFIG"])
         except (KeyError, ValueError):
             text = "emperor:// can be read only by a vassal whose Emperor holds its configuration"
             raise ConfigurationError(where, text) from None
+        import select
+
+        if "UWSGI_RELOADS" in self.environ or not select.select([fd], [], [], 0)[0]:
+            self._ask_emperor(where)
         header = self._exactly(fd, 4, where)
-        size = int.from_bytes(header[1:3], "little")
+        size = int.from_bytes(header[1:4], "little")
         if size == 0:
             raise ConfigurationError(where, "the Emperor sent an empty configuration")
         return self._exactly(fd, size, where)
+
+    def _ask_emperor(self, where: str) -> None:
+        try:
+            os.write(int(self.environ["UWSGI_EMPEROR_FD"]), b"\2")
+        except (KeyError, ValueError, OSError) as error:
+            raise ConfigurationError(where, f"the Emperor cannot be asked for the configuration: {error}") from None
 
     @staticmethod
     def _exactly(fd: int, size: int, where: str) -> bytes:
