@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from imperator.config.errors import ConfigurationError
+from imperator.config.formats import parse
+from imperator.config.language import load
 from imperator.config.loader import load_emperor
+from imperator.config.variables import NAMES, Variables
+from imperator.monitors.sections import vassals_in
 
 MANUAL = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
 
@@ -46,3 +50,34 @@ def test_a_file_wins_over_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "emperor.ini").write_text("[uwsgi]\nemperor-throttle = 2\n")
     arguments = ["emperor.ini", "--emperor-throttle", "3"]
     assert load_emperor(arguments, {"UWSGI_EMPEROR_THROTTLE": "1"}, str(tmp_path)).emperor_throttle == 2
+
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def first_example(page: str) -> str:
+    found = re.search(r"```ini\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_the_page_on_sections(tmp_path: Path) -> None:
+    (tmp_path / "shop.ini").write_text(first_example("sections.md"))
+    document = parse((tmp_path / "shop.ini").read_text(), "shop.ini")
+    assert vassals_in(document, None) == ["web", "admin"]
+    argv = ["--ini", "shop.ini:web"]
+    web = load(argv, {}, str(tmp_path), further=Variables(argv, {}, str(tmp_path)))
+    assert web.values("env") == ["VASSAL=shop.ini:web"]
+    assert web.values("module") == ["shop.web"]
+    assert web.values("chdir") == ["/srv/shop"]
+
+
+def test_the_page_on_variables(tmp_path: Path) -> None:
+    (tmp_path / "anna.ini").write_text(first_example("variables.md"))
+    argv = ["--ini", "anna.ini"]
+    variables = Variables(argv, {}, str(tmp_path))
+    anna = load(argv, {}, str(tmp_path), further=variables)
+    assert anna.values("http-socket") == [f"127.0.0.1:{variables('vassal.port')}"]
+    assert anna.values("threads") == [str(2 * int(variables("cgroup.cores") or ""))]
+    page = (DOCS / "variables.md").read_text()
+    assert all(f"`%({name})`" in page for name in NAMES)
