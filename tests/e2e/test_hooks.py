@@ -79,6 +79,84 @@ def test_a_hook_that_fails_is_named_and_the_vassal_tried_again(
     stage.next("a.ini")
 
 
+@pytest.mark.parametrize("phase", ["as-emperor", "as-emperor-setns"])
+def test_a_hook_that_fails_when_the_vassal_is_there_changes_nothing(
+    phase: str, reign: Reign, stage: Stage, vassals: Path, open_path: Path
+) -> None:
+    """It is named with its place in the file, and the next one runs, as in the original."""
+    trace, config = open_path / "trace", open_path / "emperor.ini"
+    (vassals / "a.ini").write_text("[uwsgi]\n")
+    config.write_text(f"[uwsgi]\nhook-{phase} = exec:exit 7\nhook-{phase} = appendn:{trace} next\n")
+    empire = reign("--ini", config)
+    puppet = stage.next("a.ini")
+    empire.expect(f"a.ini .*{phase}: {config}:2: exec:exit 7: ended with 7")
+    expect_lines(trace, "next")
+    assert puppet.alive
+
+
+@pytest.mark.parametrize("phase", ["as-vassal", "as-vassal-before-drop", "as-emperor-before-vassal"])
+def test_the_line_of_a_hook_that_keeps_a_vassal_from_starting(
+    phase: str, reign: Reign, vassals: Path, open_path: Path
+) -> None:
+    config = open_path / "emperor.ini"
+    (vassals / "a.ini").write_text("[uwsgi]\n")
+    config.write_text(f"[uwsgi]\nhook-{phase} = !write:{open_path}/none/file password\n")
+    empire = reign("--ini", config)
+    where = f"{open_path}/none/file: No such file or directory"
+    empire.expect(f"a.ini .*{phase}: {config}:2: a private hook: {where}")
+    assert not empire.log.find("password")
+
+
+def test_the_old_spellings_come_after_the_hooks_in_the_original_s_order(
+    reign: Reign, stage: Stage, vassals: Path, open_path: Path
+) -> None:
+    """mount, umount, exec: otherwise there would be nothing to unmount."""
+    trace, disk = open_path / "trace", open_path / "disk"
+    disk.mkdir()
+    (vassals / "a.ini").write_text("[uwsgi]\n")
+    mounted = f"echo $(grep -c ' {disk} ' /proc/self/mounts) >> {trace}"
+    reign(
+        *["--exec-as-vassal", mounted],
+        *["--umount-as-vassal", disk],
+        *["--mount-as-vassal", f"tmpfs none {disk}"],
+        *["--hook-as-vassal", f"exec:{mounted}"],
+    )
+    stage.next("a.ini")
+    expect_lines(trace, "0", "0")
+
+
+def test_a_hook_may_end_the_vassals_process(reign: Reign, vassals: Path) -> None:
+    (vassals / "a.ini").write_text("[uwsgi]\n")
+    reign("--hook-as-vassal", "exit:13").expect("a.ini .*exited with code 13")
+
+
+def test_a_hook_may_end_the_emperor(reign: Reign, open_path: Path) -> None:
+    """In good order: what it has opened is closed, and the pid file is gone."""
+    empire = reign("--pidfile", open_path / "pid", "--hook-emperor-start", "exit:13")
+    assert empire.process.wait(PATIENCE) == 13
+    assert not (open_path / "pid").exists()
+
+
+def test_hooks_inside_the_namespaces_of_a_vassal(reign: Reign, stage: Stage, vassals: Path, open_path: Path) -> None:
+    """Those to enter may be named. (That they are entered: ``tests/unit/kernel/test_preparation.py``.)"""
+    trace = open_path / "trace"
+    (vassals / "a.ini").write_text("[uwsgi]\n")
+    hooks = [f"exec:echo all >> {trace}", f"uts,net exec:echo two >> {trace}", "nut exec:echo none"]
+    empire = reign(*(word for hook in hooks for word in ("--hook-as-emperor-setns", hook)))
+    stage.next("a.ini")
+    empire.expect("a.ini .*as-emperor-setns: there is no namespace 'nut': it is one of ipc, uts, net")
+    deadline = time.monotonic() + PATIENCE
+    while not trace.exists() or sorted(trace.read_text().split()) != ["all", "two"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_word_that_is_no_action_is_found_before_the_start(reign: Reign) -> None:
+    empire = reign("--hook-as-vassal", "exce:true")
+    empire.expect(r"command line: hook-as-vassal = exce:…: there is no action 'exce' \(did you mean exec\?\)")
+    assert empire.process.wait(PATIENCE) == 1
+
+
 def test_an_emperor_whose_start_hook_fails_does_not_start(reign: Reign) -> None:
     empire = reign("--hook-emperor-start", "exec:exit 3")
     empire.expect("command line: hook-emperor-start = exec:exit 3: ended with 3")
@@ -160,6 +238,30 @@ def test_on_demand_again_after_a_crash(reign: Reign, stage: Stage, vassals: Path
         puppet = stage.next("a.ini")
         assert puppet.serve(b"sorry") == 1
         assert visitor.recv(100) == b"sorry"
+
+
+def test_hooks_of_a_sleeper(reign: Reign, stage: Stage, vassals: Path, open_path: Path) -> None:
+    """``as-on-demand-vassal`` each time it goes to sleep, ``as-on-config-vassal`` when its file changes meanwhile."""
+    trace, address = open_path / "trace", open_path / "a.socket"
+    file = vassals / "a.ini"
+    file.write_text("[uwsgi]\n")
+    tell = f"exec:echo PHASE $UWSGI_VASSAL_CONFIG $UWSGI_HOOK_CONTEXT ${{UWSGI_VASSAL_PID:-none}} >> {trace}"
+    options = ["--emperor-on-demand-directory", str(open_path)]
+    for phase in ("as-on-demand-vassal", "as-on-config-vassal"):
+        options += [f"--hook-{phase}", "exec:exit 7", f"--hook-{phase}", tell.replace("PHASE", phase)]
+    empire = reign(*options)
+    empire.expect("a.ini .*as-on-demand-vassal: command line: exec:exit 7: ended with 7")
+    asleep, changed = "as-on-demand-vassal a.ini a.ini none", "as-on-config-vassal a.ini a.ini none"
+    expect_lines(trace, asleep)
+    file.write_text("[uwsgi]\n; changed\n")
+    expect_lines(trace, asleep, changed)
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(str(address))
+        puppet = stage.next("a.ini")
+        puppet.say(1, 5, 17)
+        puppet.serve(b"welcome")
+        puppet.say(22)
+        expect_lines(trace, asleep, changed, asleep)
 
 
 # -- tyrants
