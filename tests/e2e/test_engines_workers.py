@@ -88,7 +88,8 @@ def test_harakiri(court: Court, tcp: tuple[str, int], engine: str, lines: tuple[
 @every_number
 def test_max_requests(court: Court, tcp: tuple[str, int], engine: str, lines: tuple[str, ...]) -> None:
     if engine == "uwsgi":  # a worker of the original lives for a minute at least, unless this is said
-        lines = ("min-worker-lifetime = 1", *lines)
+        # And one that is just being replaced does not hear that it has to end, until the mercy is over.
+        lines = ("min-worker-lifetime = 1", "worker-reload-mercy = 3", *lines)
     lines = (socket_option(tcp, "http"), "wsgi-file = app.py", "max-requests = 5", *sound(engine, lines))
     instance = court.start(f"engine = {engine}", *lines)
     instance.expect(READY, ACCEPTING)
