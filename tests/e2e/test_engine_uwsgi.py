@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imperator.kernel.interpreter import installed_command
+from imperator.court.binary import beside_interpreter
 
 from .clients import Answer, ask
 from .solo import free_port
@@ -92,7 +92,7 @@ def _plain(court: Court, tcp: tuple[str, int]) -> str:
     text = (court.directory / "site.ini").read_text()
     text = text.replace("engine = uwsgi\n", "").replace(str(tcp[1]), str(other[1]))
     (court.directory / "plain.ini").write_text(text.replace("%n", "site"))
-    program = [str(installed_command("uwsgi"))]
+    program = [beside_interpreter().path]
     instance = Instance(["--ini", "plain.ini"], court.directory, court.mark, program=program)
     court.instances.append(instance)
     instance.expect(READY, ACCEPTING)

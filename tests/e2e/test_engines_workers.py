@@ -13,7 +13,7 @@ from imperator.reign.protocol import FromVassal, ToVassal
 from .clients import Answer, ask, connect, read_answer, send_request
 from .solo import free_port
 from .stage import PATIENCE
-from .test_engines import ACCEPTING, LOYAL, READY, every_engine, every_protocol, socket_option, sound
+from .test_engines import ACCEPTING, LOYAL, READY, every_engine, every_protocol, socket_option
 from .throne import Court
 
 ASYNC = (("granian", "http"), ("gunicorn", "http"), ("gunicorn", "uwsgi"))
@@ -71,7 +71,7 @@ def test_one_process_is_one_process(court: Court, tcp: tuple[str, int], engine: 
 @every_engine
 @every_number
 def test_harakiri(court: Court, tcp: tuple[str, int], engine: str, lines: tuple[str, ...]) -> None:
-    lines = (socket_option(tcp, "http"), "wsgi-file = app.py", "harakiri = 1", *sound(engine, lines))
+    lines = (socket_option(tcp, "http"), "wsgi-file = app.py", "harakiri = 1", *lines)
     instance = court.start(f"engine = {engine}", *lines)
     instance.expect(READY, ACCEPTING)
     with connect(tcp) as client:
@@ -88,9 +88,8 @@ def test_harakiri(court: Court, tcp: tuple[str, int], engine: str, lines: tuple[
 @every_number
 def test_max_requests(court: Court, tcp: tuple[str, int], engine: str, lines: tuple[str, ...]) -> None:
     if engine == "uwsgi":  # a worker of the original lives for a minute at least, unless this is said
-        # And one that is just being replaced does not hear that it has to end, until the mercy is over.
         lines = ("min-worker-lifetime = 1", "worker-reload-mercy = 3", *lines)
-    lines = (socket_option(tcp, "http"), "wsgi-file = app.py", "max-requests = 5", *sound(engine, lines))
+    lines = (socket_option(tcp, "http"), "wsgi-file = app.py", "max-requests = 5", *lines)
     instance = court.start(f"engine = {engine}", *lines)
     instance.expect(READY, ACCEPTING)
     first = hold(court, tcp, 2 if "processes = 2" in lines else 1)

@@ -437,6 +437,24 @@ def test_a_hook_that_ends_the_instance(as_root: None, phase: str, code: int, hou
         assert house.traced() == ["the end"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
+def test_who_is_told_to_stop_during_a_hook_ends_in_good_order(number: int, house: House) -> None:
+    house.write(
+        [
+            "pidfile = pid",
+            "vacuum = true",
+            "hook-as-user = exec:echo now >> {trace}; exec sleep 1000",
+            "hook-as-user-atexit = exec:echo the end >> {trace}",
+        ]
+    )
+    code, said = house.run("now", number)
+    assert code == 0
+    assert f"stop: {signal.Signals(number).name}, while it was starting" in said
+    assert "Traceback" not in said
+    assert house.traced() == ["now", "the end"]
+    assert not (house.directory / "pid").exists()
+
+
 MISTAKES = [
     "cd:{here}/none",
     "mkdir:{here}",
@@ -481,6 +499,46 @@ def test_what_is_waited_for_in_vain(house: House) -> None:
     )
 
 
+# -- the manual's page
+
+JAIL = """
+import os, socket
+def application(environ, start_response):
+    start_response("200 OK", [])
+    pids = [name for name in os.listdir("/proc") if name.isdecimal()]
+    return [f"{socket.gethostname()} {os.getuid()} {len(pids)}".encode()]
+"""
+
+
+def test_the_manuals_vassal_in_a_jail(as_root: None, reign: Reign, house: House, vassals: Path) -> None:
+    """Its host name, its own /proc in which nobody else is to be seen, its user: as on the page."""
+    (house.directory / "app.py").write_text(JAIL)
+    (vassals / "site.ini").write_text(
+        f"""[uwsgi]
+unshare = fs,ipc,pid,uts
+; set the hostname
+exec-as-root = hostname foobar
+; umount /proc and remount to hide processes
+; as we are in the 'fs' namespace umounting /proc does not interfere with the main one
+exec-as-root = umount /proc
+exec-as-root = mount -t proc none /proc
+; drop privileges
+uid = {NOBODY}
+gid = {NOBODY}
+http-socket = 127.0.0.1:{house.port}
+chdir = {house.directory}
+module = app
+"""
+    )
+    empire = reign(binary=None)
+    empire.expect("site.ini .*accepts requests")
+    hostname, uid, processes = get(house.port).split()
+    assert (hostname, uid) == ("foobar", str(NOBODY))
+    assert int(processes) < 5
+    assert os.uname().nodename != "foobar"
+    assert str(empire.pid) in os.listdir("/proc")
+
+
 # -- what the Emperor says
 
 
@@ -511,7 +569,7 @@ def expect_traced(house: House, *lines: str) -> None:
 def test_stop_and_reload_have_their_hooks(reign: Reign, house: House, vassal: Callable[[], Path]) -> None:
     """One that fails is said; it changes nothing."""
     file = vassal()
-    empire = reign(binary=OURS[1])
+    empire = reign(binary=None)
     expect_traced(house, "accepts")
     vassal()
     empire.expect("site.ini:6: hook-emperor-reload: exec:exit 7: ended with 7")

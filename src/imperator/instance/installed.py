@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 
-from imperator.kernel.interpreter import installed_command
+from imperator.court.binary import NoBinary, beside_interpreter
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,13 @@ def wheel() -> str | None:
 
 
 def _has_uwsgi() -> bool:
-    return wheel() is not None or installed_command("uwsgi") is not None
+    if wheel() is not None:
+        return True
+    try:
+        beside_interpreter()
+    except NoBinary:
+        return False
+    return True
 
 
 def _directory(package: str) -> str | None:

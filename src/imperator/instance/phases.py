@@ -18,8 +18,9 @@ whole instance is replaced (``max-requests``), only the hooks around its applica
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, MutableMapping, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.instance_settings import BinaryPatch, InstanceSettings, SocketAsked
@@ -45,6 +46,7 @@ Say = Callable[[str], None]
 
 REPLACEMENT: Final = "IMPERATOR_WORKER_REPLACED"
 """In the environment of an instance of one process that executed itself anew because its worker's time was over."""
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 HOOK_FAILED: Final = 23
 """The exit code by which a worker tells its master that one of its hooks has failed: no other would do better."""
 
@@ -75,7 +77,12 @@ class Phases:
     # -- up to the application
 
     def prepare(self) -> tuple[Listening, ...]:
-        """Everything before the application is loaded. Does not return where the instance becomes another program."""
+        """Everything before the application is loaded. Does not return where the instance becomes another program.
+
+        Who is told to stop meanwhile ends in good order too: by SystemExit, with 0. Only for the main thread.
+        """
+        for number in _STOPS:
+            signal.signal(number, self._told_to_stop)
         try:
             self._prepare()
         except BaseException:
@@ -86,6 +93,10 @@ class Phases:
                     remove_file(one.file)
             raise
         return self.listening
+
+    def _told_to_stop(self, number: int, frame: object) -> NoReturn:
+        self.say(f"stop: {signal.Signals(number).name}, while it was starting")
+        raise SystemExit(0)
 
     def _prepare(self) -> None:
         settings = self.settings
