@@ -46,6 +46,44 @@ def test_the_error(tmp_path: Path) -> None:
     assert f"imperator: {caught.value}\n" in MANUAL
 
 
+def test_arithmetic(tmp_path: Path) -> None:
+    (tmp_path / "x.ini").write_text(examples("ini")[2])
+    found = load(["--ini", "x.ini"], {}, str(tmp_path))
+    keys = ("http-socket", "processes", "threads", "stats")
+    values = [found.values(key)[0] for key in keys]
+    assert "gives " + ", ".join(f"`{value}`" for value in values[:-1]) + f" and `{values[-1]}`." in MANUAL
+
+
+def test_logic(tmp_path: Path) -> None:
+    (tmp_path / "x.ini").write_text(examples("ini")[3])
+    assert load(["x.ini"], {}, str(tmp_path)).values("attach-daemon") == ["/srv/shop/worker", "/srv/blog/worker"]
+    assert load(["x.ini"], {}, str(tmp_path)).values("py-autoreload") == []
+    assert load(["x.ini"], {"DEBUG": ""}, str(tmp_path)).values("py-autoreload") == ["1"]
+
+
+def test_an_option_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "x.ini").write_text(examples("ini")[4])
+    found = load(["x.ini"], {}, str(tmp_path))
+    assert [f"{given.key} = {given.text}" for given in found.meant() if given.derived] == [
+        "chdir = /srv/shop",
+        "module = shop.wsgi",
+        "env = STAGE=live",
+    ]
+
+
+def test_what_the_file_says_itself_wins_over_an_option_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "x.ini").write_text("[uwsgi]\nmodule = mine\n" + examples("ini")[4].partition("\n")[2])
+    assert load(["x.ini"], {}, str(tmp_path)).values("module")[-1] == "mine"
+
+
+def test_a_cycle(tmp_path: Path) -> None:
+    (tmp_path / "a.ini").write_text("[uwsgi]\nini = b.ini\n")
+    (tmp_path / "b.ini").write_text("[uwsgi]\nini = a.ini\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load(["--ini", "a.ini"], {}, str(tmp_path))
+    assert f"imperator: {caught.value}\n" in MANUAL
+
+
 def test_a_file_wins_over_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "emperor.ini").write_text("[uwsgi]\nemperor-throttle = 2\n")
     arguments = ["emperor.ini", "--emperor-throttle", "3"]
