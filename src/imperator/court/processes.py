@@ -21,15 +21,18 @@ from imperator.kernel.background import command_of
 from imperator.kernel.processes import ignores_as_init, kill_group, reap, send_signal
 from imperator.reign.events import Event, Exited, FellSilent, Received, Spawned
 from imperator.reign.names import Serial, VassalName
+from imperator.reign.protocol import LONGEST_OWN_CONFIG, config_packet
 
 _SILENCE = 0.5
 """Seconds between the end of the emperor fd's stream and the conclusion that the vassal, alive, closed it."""
+_MOST_UNSENT = 4 * LONGEST_OWN_CONFIG
+"""Bytes of configurations that wait for a vassal to read them, until it counts as one that does not."""
 
 
 class Process:
     """One instance. ``pid`` is -1 until it is known, file descriptors are -1 where there is none (any more)."""
 
-    __slots__ = ("config", "emperor", "inode", "name", "pid", "processes", "serial", "signalled", "spoke")
+    __slots__ = ("config", "emperor", "inode", "name", "pid", "processes", "serial", "signalled", "spoke", "unsent")
 
     def __init__(
         self, processes: Processes, serial: Serial, name: VassalName, emperor: int, config: int, inode: int
@@ -43,6 +46,8 @@ class Process:
         self.inode = inode
         """Of its own end of the emperor fd."""
         self.spoke = self.signalled = False
+        self.unsent = b""
+        """What there is no room for in the socket of the configuration yet."""
 
     def readable(self, fd: int) -> None:
         """Take in all bytes that are there; at the end of the stream, close."""
@@ -84,20 +89,38 @@ class Process:
         self.processes.post(FellSilent(self.serial))
 
     def send_config(self, config: bytes) -> None:
-        """A uwsgi packet: modifier1 115, the size in 16 bits little-endian, modifier2 0, then the text."""
+        """Send it, as fast as it is read: the socket holds only a part of a long one."""
         if self.config < 0:
             return
-        packet = b"\x73" + len(config).to_bytes(2, "little") + b"\0" + config
+        waiting = bool(self.unsent)
+        self.unsent += config_packet(config)
+        if len(self.unsent) > _MOST_UNSENT:
+            self._give_up_config()
+        elif not waiting:
+            self._send_rest()
+            if self.unsent:
+                self.processes.loop.add_writer(self.config, self._send_rest)
+
+    def _send_rest(self) -> None:
         try:
-            written = os.write(self.config, packet)
-        except OSError:
-            written = 0
-        if written != len(packet):
-            self.processes.post(FellSilent(self.serial))
+            self.unsent = self.unsent[os.write(self.config, self.unsent) :]
+        except BlockingIOError:
+            return
+        except OSError:  # EPIPE, ECONNRESET
+            self._give_up_config()
+            return
+        if not self.unsent:
+            self.processes.loop.remove_writer(self.config)
+
+    def _give_up_config(self) -> None:
+        self.processes.loop.remove_writer(self.config)
+        self.unsent = b""
+        self.processes.post(FellSilent(self.serial))
 
     def close(self) -> None:
         self.close_emperor()
         if self.config >= 0:
+            self.processes.loop.remove_writer(self.config)
             os.close(self.config)
             self.config = -1
 
@@ -115,7 +138,7 @@ class Processes:
         complain: Callable[[str], None],
         groups: Groups | None,
     ) -> None:
-        self._loop = loop
+        self.loop = loop
         self.watch = watch
         self.post = post
         self._hear_reports = hear_reports
@@ -214,7 +237,7 @@ class Processes:
 
     def fell_silent(self, process: Process) -> None:
         """It closed its end. Most often it is dying, and SIGCHLD says so in a moment: only a lasting silence counts."""
-        self._loop.call_later(_SILENCE, self._still_silent, process)
+        self.loop.call_later(_SILENCE, self._still_silent, process)
 
     def _still_silent(self, process: Process) -> None:
         if self._by_serial.get(process.serial) is process:

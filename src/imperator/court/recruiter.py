@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from imperator.config.settings import EmperorSettings, Hook
 from imperator.config.variables import ATTRIBUTES, MONITOR
-from imperator.court.binary import Binary
+from imperator.court.binary import Binary, is_imperator
 from imperator.court.confinement import Confinement
 from imperator.court.environment import Environment
 from imperator.court.spawner import EnvironmentId, Order, Spawner
@@ -66,7 +66,7 @@ class Recruiter:
     def _environment_of(self, wanted: Wanted, binaries: Sequence[str]) -> EnvironmentId:
         """Most vassals share one; whoever has a config fd, or is our own uwsgi, or Imperator, has more in it."""
         reload_path = self._binary.reload_path if binaries[0] == self._binary.path else None
-        monitor = wanted.source if _is_imperator(binaries) else None
+        monitor = wanted.source if any(map(is_imperator, binaries)) else None
         kind = (reload_path is not None, wanted.config is not None, monitor)
         number = self._known.get(kind)
         if number is None:
@@ -135,7 +135,7 @@ class Recruiter:
             variables[b"UWSGI_VASSALS_DIR"] = os.fsencode(wanted.directory)
             commands.append([os.fsencode(settings.vassals_start_hook), os.fsencode(wanted.name)])
         binaries = self._livery.binaries(wanted)
-        if wanted.attributes and _is_imperator(binaries):
+        if wanted.attributes and any(map(is_imperator, binaries)):
             attributes = json.dumps(dict(wanted.attributes)).encode()
             if len(attributes) <= MOST_ATTRIBUTES:
                 variables[os.fsencode(ATTRIBUTES)] = attributes
@@ -237,11 +237,6 @@ class Recruiter:
             remove_socket=remove,
             limits=self._limits,
         )
-
-
-def _is_imperator(binaries: Sequence[str]) -> bool:
-    """Whether one of them is our own instance, by its name: nobody else is told what is only of use to it."""
-    return any(os.path.basename(binary) == "imperator" for binary in binaries)
 
 
 def told(hooks: tuple[Hook, ...]) -> list[tuple[str, str, str]]:

@@ -189,12 +189,13 @@ def _run_start_hooks(hooks: tuple[Hook, ...]) -> None:
 
 async def _reign(settings: EmperorSettings, journal: Journal, start_directory: str, outfit: Outfit) -> None:
     loop = asyncio.get_running_loop()
+    livery = livery_of(settings, outfit.binary.path)
     emperor = Emperor(
         loop,
         journal,
         settings,
-        policy_of(settings),
-        livery_of(settings, outfit.binary.path),
+        policy_of(settings, livery),
+        livery,
         outfit.binary,
         for_vassals(os.environb),
         outfit.limits,
