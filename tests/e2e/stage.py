@@ -96,6 +96,20 @@ class Puppet:
         self._expect("done")
         return pid
 
+    def evaluate(self, code: str) -> str:
+        """The value of an expression in its process, as text; of one that fails the name of the error (``EPERM``)."""
+        self._order(evaluate=code)
+        value = str(self._expect("value"))
+        self._expect("done")
+        return value
+
+    def daemon(self) -> int:
+        """Have a process in the background that has left its parent, group and session; returns its pid."""
+        self._order(daemon=True)
+        pid = int(self._expect("daemon"))
+        self._expect("done")
+        return pid
+
     def serve(self, answer: bytes) -> int:
         """Answer one connection to the socket that is fd 0; returns how many were answered."""
         self._order(serve=answer.decode("latin-1"))

@@ -84,6 +84,40 @@ def test_harakiri(court: Court, tcp: tuple[str, int], engine: str, lines: tuple[
     assert ask(tcp) == Answer(200, "one")
 
 
+@pytest.mark.parametrize(("engine", "protocol"), ASYNC)
+@pytest.mark.parametrize("lines", [(), ("processes = 2",)], ids=" ".join)
+def test_harakiri_of_asgi(
+    court: Court, tcp: tuple[str, int], engine: str, protocol: str, lines: tuple[str, ...]
+) -> None:
+    lines = (socket_option(tcp, protocol), "asgi = asgi_app", "harakiri = 1", *lines)
+    instance = court.start(f"engine = {engine}", *lines)
+    instance.expect(READY, ACCEPTING)
+    with connect(tcp) as client:
+        send_request(client, protocol, "/hold")
+        held = court.held()
+        with pytest.raises(ConnectionError):
+            read_answer(client)
+        held.release()
+    instance.log.expect("harakiri: GET /hold")
+    assert ask(tcp, protocol=protocol) == Answer(200, "one")
+
+
+@pytest.mark.parametrize("engine", ["granian", "gunicorn"])
+def test_harakiri_spares_who_waits_behind(court: Court, tcp: tuple[str, int], engine: str) -> None:
+    """A client whose connection is accepted already, while the only thread is at a request that takes too long."""
+    lines = socket_option(tcp, "http"), "wsgi-file = app.py", "harakiri = 1"
+    instance = court.start(f"engine = {engine}", *lines)
+    instance.expect(READY, ACCEPTING)
+    with connect(tcp) as condemned, connect(tcp) as innocent:
+        send_request(condemned, "http", "/hold")
+        held = court.held()
+        send_request(innocent, "http", "/")
+        assert read_answer(innocent) == Answer(200, "one")
+        with pytest.raises(ConnectionError):
+            read_answer(condemned)
+        held.release()
+
+
 @every_engine
 @every_number
 def test_max_requests(court: Court, tcp: tuple[str, int], engine: str, lines: tuple[str, ...]) -> None:

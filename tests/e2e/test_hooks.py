@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Reign
+from .queue_source import queue_source
 from .stage import PATIENCE, Stage
 
 
@@ -76,6 +77,84 @@ def test_a_hook_that_fails_is_named_and_the_vassal_tried_again(
     empire.expect(f"a.ini .*{phase}.*test -e {flag}.*ended with 1")
     flag.touch()
     stage.next("a.ini")
+
+
+@pytest.mark.parametrize("phase", ["as-emperor", "as-emperor-setns"])
+def test_a_hook_that_fails_when_the_vassal_is_there_changes_nothing(
+    phase: str, reign: Reign, stage: Stage, vassals: Path, open_path: Path
+) -> None:
+    """It is named with its place in the file, and the next one runs, as in the original."""
+    trace, config = open_path / "trace", open_path / "emperor.ini"
+    (vassals / "a.ini").write_text("[uwsgi]\n")
+    config.write_text(f"[uwsgi]\nhook-{phase} = exec:exit 7\nhook-{phase} = appendn:{trace} next\n")
+    empire = reign("--ini", config)
+    puppet = stage.next("a.ini")
+    empire.expect(f"a.ini .*{phase}: {config}:2: exec:exit 7: ended with 7")
+    expect_lines(trace, "next")
+    assert puppet.alive
+
+
+@pytest.mark.parametrize("phase", ["as-vassal", "as-vassal-before-drop", "as-emperor-before-vassal"])
+def test_the_line_of_a_hook_that_keeps_a_vassal_from_starting(
+    phase: str, reign: Reign, vassals: Path, open_path: Path
+) -> None:
+    config = open_path / "emperor.ini"
+    (vassals / "a.ini").write_text("[uwsgi]\n")
+    config.write_text(f"[uwsgi]\nhook-{phase} = !write:{open_path}/none/file password\n")
+    empire = reign("--ini", config)
+    where = f"{open_path}/none/file: No such file or directory"
+    empire.expect(f"a.ini .*{phase}: {config}:2: a private hook: {where}")
+    assert not empire.log.find("password")
+
+
+def test_the_old_spellings_come_after_the_hooks_in_the_original_s_order(
+    reign: Reign, stage: Stage, vassals: Path, open_path: Path
+) -> None:
+    """mount, umount, exec: otherwise there would be nothing to unmount."""
+    trace, disk = open_path / "trace", open_path / "disk"
+    disk.mkdir()
+    (vassals / "a.ini").write_text("[uwsgi]\n")
+    mounted = f"echo $(grep -c ' {disk} ' /proc/self/mounts) >> {trace}"
+    reign(
+        *["--exec-as-vassal", mounted],
+        *["--umount-as-vassal", disk],
+        *["--mount-as-vassal", f"tmpfs none {disk}"],
+        *["--hook-as-vassal", f"exec:{mounted}"],
+    )
+    stage.next("a.ini")
+    expect_lines(trace, "0", "0")
+
+
+def test_a_hook_may_end_the_vassals_process(reign: Reign, vassals: Path) -> None:
+    (vassals / "a.ini").write_text("[uwsgi]\n")
+    reign("--hook-as-vassal", "exit:13").expect("a.ini .*exited with code 13")
+
+
+def test_a_hook_may_end_the_emperor(reign: Reign, open_path: Path) -> None:
+    """In good order: what it has opened is closed, and the pid file is gone."""
+    empire = reign("--pidfile", open_path / "pid", "--hook-emperor-start", "exit:13")
+    assert empire.process.wait(PATIENCE) == 13
+    assert not (open_path / "pid").exists()
+
+
+def test_hooks_inside_the_namespaces_of_a_vassal(reign: Reign, stage: Stage, vassals: Path, open_path: Path) -> None:
+    """Those to enter may be named. (That they are entered: ``tests/unit/kernel/test_preparation.py``.)"""
+    trace = open_path / "trace"
+    (vassals / "a.ini").write_text("[uwsgi]\n")
+    hooks = [f"exec:echo all >> {trace}", f"uts,net exec:echo two >> {trace}", "nut exec:echo none"]
+    empire = reign(*(word for hook in hooks for word in ("--hook-as-emperor-setns", hook)))
+    stage.next("a.ini")
+    empire.expect("a.ini .*as-emperor-setns: there is no namespace 'nut': it is one of ipc, uts, net")
+    deadline = time.monotonic() + PATIENCE
+    while not trace.exists() or sorted(trace.read_text().split()) != ["all", "two"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_word_that_is_no_action_is_found_before_the_start(reign: Reign) -> None:
+    empire = reign("--hook-as-vassal", "exce:true")
+    empire.expect(r"command line: hook-as-vassal = exce:…: there is no action 'exce' \(did you mean exec\?\)")
+    assert empire.process.wait(PATIENCE) == 1
 
 
 def test_an_emperor_whose_start_hook_fails_does_not_start(reign: Reign) -> None:
@@ -161,6 +240,30 @@ def test_on_demand_again_after_a_crash(reign: Reign, stage: Stage, vassals: Path
         assert visitor.recv(100) == b"sorry"
 
 
+def test_hooks_of_a_sleeper(reign: Reign, stage: Stage, vassals: Path, open_path: Path) -> None:
+    """``as-on-demand-vassal`` each time it goes to sleep, ``as-on-config-vassal`` when its file changes meanwhile."""
+    trace, address = open_path / "trace", open_path / "a.socket"
+    file = vassals / "a.ini"
+    file.write_text("[uwsgi]\n")
+    tell = f"exec:echo PHASE $UWSGI_VASSAL_CONFIG $UWSGI_HOOK_CONTEXT ${{UWSGI_VASSAL_PID:-none}} >> {trace}"
+    options = ["--emperor-on-demand-directory", str(open_path)]
+    for phase in ("as-on-demand-vassal", "as-on-config-vassal"):
+        options += [f"--hook-{phase}", "exec:exit 7", f"--hook-{phase}", tell.replace("PHASE", phase)]
+    empire = reign(*options)
+    empire.expect("a.ini .*as-on-demand-vassal: command line: exec:exit 7: ended with 7")
+    asleep, changed = "as-on-demand-vassal a.ini a.ini none", "as-on-config-vassal a.ini a.ini none"
+    expect_lines(trace, asleep)
+    file.write_text("[uwsgi]\n; changed\n")
+    expect_lines(trace, asleep, changed)
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(str(address))
+        puppet = stage.next("a.ini")
+        puppet.say(1, 5, 17)
+        puppet.serve(b"welcome")
+        puppet.say(22)
+        expect_lines(trace, asleep, changed, asleep)
+
+
 # -- tyrants
 
 
@@ -228,61 +331,21 @@ def test_the_users_own_groups(as_root: None, reign: Reign, stage: Stage, vassals
 # -- a source that is no directory
 
 
-MONITOR = '''
-import asyncio
-from imperator.monitors.api import Changed, Gone, Listing
-from imperator.reign.names import SourceName, VassalName
-from imperator.reign.wanted import Wanted
-
-
-class QueueMonitor:
-    """What is written to a FIFO, line by line: NAME TEXT, or NAME alone when it is to go."""
-
-    def __init__(self, argument, options):
-        self.name = SourceName("queue")
-        self.path = argument
-
-    def scan_soon(self):
-        pass
-
-    async def news(self):
-        yield Listing(())
-        for stamp in range(1000):
-            line = await asyncio.to_thread(lambda: open(self.path).read())
-            name, _, text = line.strip().partition(" ")
-            if text:
-                config = ("[uwsgi]\\n" + text + "\\n").encode()
-                yield Changed(Wanted(VassalName(name), self.name, (stamp,), float(stamp), "/tmp", config=config))
-            elif name == "end":
-                return
-            else:
-                yield Gone(VassalName(name))
-'''
-
-
 def test_a_configuration_that_no_file_holds(reign: Reign, stage: Stage, open_path: Path) -> None:
     """A third party's monitor: the vassal is called ``emperor://NAME`` and reads its configuration from an fd."""
-    plugin = open_path / "plugin"
-    (plugin / "queue_monitor-1.dist-info").mkdir(parents=True)
-    (plugin / "queue_monitor-1.dist-info" / "METADATA").write_text("Name: queue-monitor\nVersion: 1\n")
-    points = "[imperator.monitors]\nqueue = queue_monitor:QueueMonitor\n"
-    (plugin / "queue_monitor-1.dist-info" / "entry_points.txt").write_text(points)
-    (plugin / "queue_monitor.py").write_text(MONITOR)
-    fifo = open_path / "fifo"
-    os.mkfifo(fifo)
-    path = os.pathsep.join(filter(None, (str(plugin), os.environ.get("PYTHONPATH"))))
-    empire = reign(emperor=f"queue://{fifo}", environment={"PYTHONPATH": path}).ready()
-    fifo.write_text("shop.ini colour = red")
+    source, environment = queue_source(open_path)
+    empire = reign(emperor=f"queue://{source}", environment=environment).ready()
+    source.write_text("shop.ini colour = red")
     puppet = stage.next("shop.ini")
     assert puppet.argv[-1] == "emperor://shop.ini"
     assert set(puppet.fds) == {0, 1, 2, 3, 4}
     assert puppet.given["config"] == "[uwsgi]\ncolour = red\n"
     puppet.say(1, 5, 17)
     empire.expect_state("shop.ini", loyal=1)
-    fifo.write_text("shop.ini colour = blue")
+    source.write_text("shop.ini colour = blue")
     assert puppet.expect_byte() == 1
     puppet.say(2)
     assert puppet.next_config() == "[uwsgi]\ncolour = blue\n"
-    fifo.write_text("shop.ini")
+    source.write_text("shop.ini")
     assert puppet.expect_byte() == 0
-    fifo.write_text("end")
+    source.write_text("end")

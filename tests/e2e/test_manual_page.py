@@ -257,7 +257,7 @@ def test_vassal_set(program: Path | None, reign: Reign, page: Callable[[str], st
     vassals = Path(page("/etc/uwsgi/vassals"))
     socket = write_site(vassals)
     (vassals / "app.py").write_text(ASKS_UWSGI)
-    reign(file, "--emperor-curse-tolerance", "2", emperor=None, binary=program)
+    reign(file, "--reload-mercy", "2", emperor=None, binary=program)
     expect_answer(socket, "8 processes, metrics: 1")
 
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -22,7 +21,6 @@ from .empire import Empire
 from .solo import free_port
 from .stage import PATIENCE
 
-IMPERATOR = Path(sys.executable).with_name("imperator")
 PROGRAMS = Path(__file__).with_name("programs")
 NOBODY = 65534
 
@@ -205,7 +203,7 @@ def expect_text(file: Path) -> str:
 @pytest.fixture
 def start(reign: Reign) -> Callable[..., Empire]:
     def begin(*options: str) -> Empire:
-        return reign("--emperor-throttle", "200", *options, binary=IMPERATOR)
+        return reign("--emperor-throttle", "200", *options, binary=None)
 
     return begin
 
@@ -281,6 +279,27 @@ def test_a_vassal_of_programs_is_loyal(way: str, site: Site, start: Callable[...
     site.write(*BESIDE[way](site, "ave"))
     start().ready().expect_state("site.ini", ready=1, accepting=1, loyal=1)
     expect_answer(site.port, "ave")
+
+
+def test_a_smart_program_in_the_background_is_watched_and_left_alone_at_the_end(
+    site: Site, start: Callable[..., Empire]
+) -> None:
+    """As in the original: its pid file is all that is known of it, and it may belong to others as well."""
+    pidfile, script = site.place / "pid", site.place / "daemonize"
+    script.write_text(f"#!/bin/sh\nsetsid {site.binary} ave {site.port} & echo $! > {pidfile}\n")
+    script.chmod(0o755)
+    site.write(f"smart-attach-daemon = {pidfile} {script}")
+    empire = start()
+    served = expect_answer(site.port, "ave")
+    empire.expect(f"pid {served} of {pidfile} runs already: it is left alone")
+    os.kill(served, signal.SIGKILL)
+    again = expect_answer(site.port, "ave", but=served)
+    empire.expect(f"pid {again} of {pidfile} runs already")
+    try:
+        assert empire.stop() == 0
+        assert answer(site.port) == ("ave", again)
+    finally:
+        os.kill(again, signal.SIGKILL)
 
 
 # -- its user, its sockets, its arguments

@@ -48,6 +48,9 @@ class Answer:
     body: str
 
 
+Ask = Callable[[Address, str], Answer]
+
+
 def write_application(directory: Path, text: str, name: str = "app.py") -> Path:
     file = directory / name
     new = file.with_suffix(".new")
@@ -102,9 +105,7 @@ def _ask(address: Address, request: bytes) -> Answer:
     return Answer(int(head.split()[1]), body.decode())
 
 
-def expect_answer(
-    address: Address, text: str, path: str = "/", ask: Callable[[Address, str], Answer] = http, status: int = 200
-) -> None:
+def expect_answer(address: Address, text: str, path: str = "/", ask: Ask = http, status: int = 200) -> None:
     """Ask again and again until the answer is this one: nobody tells a client that an application has come up."""
     deadline = time.monotonic() + PATIENCE
     expected = Answer(status, text)

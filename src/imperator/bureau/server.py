@@ -15,7 +15,7 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final
 
 from imperator.bureau.statistics import EmperorFacts, document
@@ -50,13 +50,25 @@ def peer_uid(sock: socket.socket) -> int:
     return int(struct.unpack("3i", raw)[1])
 
 
+async def _nothing_to_collect() -> None:
+    return
+
+
 class StatsServer:
     """Serves the document on any number of listening sockets. ``clock`` is the reign's (monotonic seconds)."""
 
-    def __init__(self, reign: Reign, facts: Callable[[], EmperorFacts], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        reign: Reign,
+        facts: Callable[[], EmperorFacts],
+        clock: Callable[[], float],
+        collect: Callable[[], Awaitable[None]] = _nothing_to_collect,
+    ) -> None:
+        """``collect``: awaited before a document, so that what ``facts`` returns is fresh."""
         self._reign = reign
         self._facts = facts
         self._clock = clock
+        self._collect = collect
         self._tasks: set[asyncio.Task[None]] = set()
         self._private: socket.socket | None = None
 
@@ -133,6 +145,7 @@ class StatsServer:
     async def _send(self, reader: socket.socket, http: bool) -> None:
         loop = asyncio.get_running_loop()
         head = _HTTP_HEAD if http else b""
+        await self._collect()
         for piece in document(self._reign, self._facts(), Seconds(self._clock())):
             async with asyncio.timeout(PATIENCE):
                 await loop.sock_sendall(reader, head + piece.encode("ascii"))

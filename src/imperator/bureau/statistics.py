@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from signal import Signals
 from typing import Any, Final
 
 from imperator.reign.blacklist import BlacklistItem
 from imperator.reign.emperor import Reign
 from imperator.reign.life import describe_exit
-from imperator.reign.names import Seconds, SourceName
+from imperator.reign.names import Seconds, SourceName, VassalName
 from imperator.reign.vassal import Exit, Phase, Vassal
 
 VASSALS_A_PIECE: Final = 100
@@ -50,6 +50,8 @@ class EmperorFacts:
     """What to add to the reign's clock to get seconds since 1970."""
     started: Seconds = _LOADED_AT
     """When the Emperor started, on the reign's clock."""
+    usage: Mapping[VassalName, Mapping[str, Any]] = field(default_factory=dict)
+    """What each vassal uses, where it has a control group."""
 
     def to_unix(self, moment: Seconds) -> float:
         """A moment of the reign in seconds since 1970."""
@@ -159,6 +161,7 @@ def _vassal(vassal: Vassal, facts: EmperorFacts, now: Seconds) -> dict[str, Any]
         "speaks": speaks,
         "reloading": reloading,
         "source": wanted.source,
+        "resources": None if instance is None else facts.usage.get(vassal.name),
     }
 
 

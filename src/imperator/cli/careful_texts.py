@@ -12,13 +12,15 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.given import Configuration, Given
 from imperator.config.note import Note
-from imperator.config.texts import Texts, Use, scheme_of
+from imperator.config.texts import Texts, scheme_of
+
+if TYPE_CHECKING:
+    from imperator.config.texts import Use
 from imperator.config.variables import is_variable
 
 UNKNOWN: Final = "\ufdd0"
@@ -38,34 +40,39 @@ class NotLookedInto(ConfigurationError):
     """Reading ends here, and not because anything is wrong."""
 
 
-@dataclass(slots=True)
 class CarefulTexts(Texts):
-    """Reads plain files, and keeps account of them and of what it did not read."""
+    """Reads plain files, and keeps account of them and of what it did not read.
 
-    is_stranger: bool = False
-    """The reader has fewer rights than the vassal: what it may not read, the vassal perhaps may."""
-    unread: list[Note] = field(default_factory=list)
-    """What was not looked into."""
-    unread_options: bool = False
-    """Among it is a file of options: nobody knows which."""
-    spoken_of: set[str] = field(default_factory=set)
-    """The words inside the brackets of everything that was read, also of what logic has passed over."""
-    _unknown_names: set[str] = field(default_factory=set)
-    _bytes: int = 0
-    _readings: int = 0
+    ``is_stranger``: the reader has fewer rights than the vassal: what it may not read, the vassal perhaps may.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str], directory: str, program: str = "", *, is_stranger: bool = False
+    ) -> None:
+        super().__init__(environ, directory, program)
+        self.is_stranger = is_stranger
+        self.unread: list[Note] = []
+        """What was not looked into."""
+        self.unread_options = False
+        """Among it is a file of options: nobody knows which."""
+        self.spoken_of: set[str] = set()
+        """The words inside the brackets of everything that was read, also of what logic has passed over."""
+        self._unknown_names: set[str] = set()
+        self._bytes = 0
+        self._readings = 0
 
     def allows(self, name: str, where: str, use: Use) -> bool:
         """A plain file, yes. Raises NotLookedInto for one that it is better not to open."""
         if use == "host":
             self._unknown_names.add(name.partition("=")[0])
-            self._note(where, f"resolve = {name}")
+            self._skip(where, f"resolve = {name}")
             return False
         if name != "-" and scheme_of(name) is None:
             self._refuse_strange(name, where)
             if use == "lines" and self.is_stranger and self._is_refused(name):
                 raise self._hidden(name, where)
             return True
-        self._note(where, name)
+        self._skip(where, name)
         self.unread_options = True
         if use == "lines":
             raise NotLookedInto(where, f"not looked into: {name}")
@@ -76,7 +83,7 @@ class CarefulTexts(Texts):
         if UNKNOWN in name:
             return UNKNOWN.encode()
         if name == "-" or scheme_of(name) is not None:
-            self._note(where, name)
+            self._skip(where, name)
             return UNKNOWN.encode()
         self._refuse_strange(name, where)
         self._readings += 1
@@ -108,7 +115,7 @@ class CarefulTexts(Texts):
             return False
         return False
 
-    def _note(self, where: str, name: str) -> None:
+    def _skip(self, where: str, name: str) -> None:
         self.unread.append(Note(where, f"not looked into: {name}"))
 
     def _refuse_strange(self, name: str, where: str) -> None:

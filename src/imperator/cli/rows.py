@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from imperator.bureau.escape import visible
+from imperator.config.quantities import words_of_size
 
 HEADINGS: Final = ("vassal", "state", "pid", "since", "respawns", "last exit", "why")
+WITH_USAGE: Final = ("vassal", "state", "pid", "since", "respawns", "uses", "last exit", "why")
+"""The same where vassals have control groups."""
 GOOD_STATES: Final = frozenset({"running", "asleep", "suspended"})
 """States in which nothing has to be done."""
 _STATES: Final = ("running", "spawning", "queued", "stopping", "waiting", "failed", "asleep", "suspended")
@@ -26,9 +29,12 @@ class Row:
     respawns: str
     last_exit: str
     why: str
+    uses: str = ""
+    """Empty: not known, for it has no control group."""
 
-    def cells(self) -> tuple[str, ...]:
-        return (self.vassal, self.state, self.pid, self.since, self.respawns, self.last_exit, self.why)
+    def cells(self, with_usage: bool = False) -> tuple[str, ...]:
+        uses = (self.uses or "-",) if with_usage else ()
+        return (self.vassal, self.state, self.pid, self.since, self.respawns, *uses, self.last_exit, self.why)
 
 
 def length(seconds: float) -> str:
@@ -70,7 +76,27 @@ def row_of(vassal: dict[str, Any], now: float) -> Row:
         respawns=str(vassal.get("respawns", 0)),
         last_exit=visible(f"{end['text']}, {length(now - end['at'])} ago") if end else "-",
         why=visible(_why(vassal, state)),
+        uses=_uses(vassal.get("resources") or {}),
     )
+
+
+def _uses(resources: dict[str, Any]) -> str:
+    """``48 MB of 512 MB, 3 of 100 pids, cpu 12 s of 0.5 cores; waits for memory 7 %``."""
+    parts = []
+    memory, pids, cpu = (resources.get(what) or {} for what in ("memory", "pids", "cpu"))
+    if "current" in memory:
+        most = f" of {words_of_size(memory['max'])}" if memory.get("max") else ""
+        parts.append(words_of_size(memory["current"] or 0) + most)
+    if "current" in pids:
+        parts.append(f"{pids['current']}" + (f" of {pids['max']}" if pids.get("max") else "") + " pids")
+    if "seconds" in cpu:
+        parts.append(f"cpu {length(cpu['seconds'])}")
+        if (held_back := cpu.get("throttled_seconds", 0)) >= 1:
+            parts[-1] += f" (held back for {length(held_back)})"
+    pressure = {what: share for what, share in (resources.get("pressure") or {}).items() if share >= 1}
+    if pressure:
+        parts.append("waits for " + " and ".join(f"{what} {share:.0f} %" for what, share in pressure.items()))
+    return ", ".join(parts)
 
 
 def _why(vassal: dict[str, Any], state: str) -> str:

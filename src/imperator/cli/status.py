@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from imperator.cli.reading import NoAnswer, choose_emperor, fetch, looks_like_address
-from imperator.cli.rows import GOOD_STATES, HEADINGS, Row, row_of, state_of, summary, troubles
+from imperator.cli.rows import GOOD_STATES, HEADINGS, WITH_USAGE, Row, row_of, state_of, summary, troubles
 
 ALL_WELL = 0
 SOMETHING_DOWN = 1
@@ -155,8 +155,10 @@ def _some(names: dict[str, Any], most: int = 8) -> str:
 
 
 def _print_plain(rows: list[Row], lines: list[str]) -> None:
-    table = [HEADINGS, *(row.cells() for row in rows)]
-    widths = [max(len(cells[column]) for cells in table) for column in range(len(HEADINGS))]
+    with_usage = any(row.uses for row in rows)
+    headings = WITH_USAGE if with_usage else HEADINGS
+    table = [headings, *(row.cells(with_usage) for row in rows)]
+    widths = [max(len(cells[column]) for cells in table) for column in range(len(headings))]
     for cells in table if rows else []:
         print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
     print("\n".join(["", *lines] if rows else lines))
@@ -171,12 +173,13 @@ def _print_table(rows: list[Row], lines: list[str]) -> None:
     console = Console(highlight=False, emoji=False, markup=False)
     if rows:
         table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for heading in HEADINGS:
+        with_usage = any(row.uses for row in rows)
+        for heading in WITH_USAGE if with_usage else HEADINGS:
             number = heading in ("pid", "respawns")
-            wraps = heading in ("vassal", "last exit", "why")
+            wraps = heading in ("vassal", "uses", "last exit", "why")
             table.add_column(heading, justify="right" if number else "left", no_wrap=not wraps, overflow="fold")
         for row in rows:
-            name, state, *rest = (Text(cell) for cell in row.cells())
+            name, state, *rest = (Text(cell) for cell in row.cells(with_usage))
             state.stylize(_COLOURS.get(row.state, _CHANGING))
             table.add_row(name, state, *rest)
         console.print(table)

@@ -252,7 +252,7 @@ class _Look:
         if unsure:
             doubtful = {id(given) for given in unsure}
             given = [given for given in configuration if id(given) not in doubtful]
-            configuration = dataclasses.replace(configuration, given=given)
+            configuration = Configuration(given, configuration.files, configuration.consulted, configuration.notes)
         return read_instance(configuration, self._question.directory), unsure
 
     def _say_notes(self, configuration: Configuration, reading: Reading) -> None:

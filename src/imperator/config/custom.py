@@ -6,18 +6,19 @@ Whoever then says ``NAME = a b`` means these options, with ``a`` for ``$1`` and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-
 from imperator.config.errors import ConfigurationError
 from imperator.config.given import Given, Step
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
-@dataclass(slots=True)
+
 class CustomOptions:
     """The options that were declared, by name: the first of a name counts."""
 
-    templates: dict[str, str] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.templates: dict[str, str] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self.templates

@@ -6,21 +6,21 @@ of that name; ``%(a + b * 2)`` is a pipeline from left to right, in whole number
 
 from __future__ import annotations
 
-import re
-import socket
-from collections.abc import Callable, Iterable, Mapping
-
 from imperator.config.errors import ConfigurationError
 from imperator.config.given import Given, Step
 from imperator.config.numbers import LEAST, leading_number
-from imperator.config.texts import Texts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from imperator.config.texts import Texts
 
 LONGEST_VALUE = 1 << 20
 """Characters. A value that grows beyond it speaks of itself (``a = x%(a)``): the original grows until it is killed."""
-MOST_STEPS = 10_000
+MOST_STEPS = 1000
 """In one value. Beyond it, it speaks of itself in a circle (``a = -%(b)``, ``b = %(a)``): the original never ends."""
 
-_DIGITS = re.compile(r"[0-9]*")
 _SUM = "+-*/"
 
 
@@ -94,7 +94,7 @@ class Expansion:
             if word in _SUM:
                 operation = word
                 continue
-            value = word if _DIGITS.fullmatch(word) else self._first_value(word)
+            value = word if not word.strip("0123456789") else self._first_value(word)
             if value is None:
                 value = self._looked_up(word, where) or ""
             result = _apply(operation, result or "", value)
@@ -113,6 +113,8 @@ class Expansion:
         name, separator, host = given.text.partition("=")
         if not separator:
             raise ConfigurationError(given.where, f"resolve = {given.text}: NAME=HOST was expected")
+        import socket
+
         try:
             address = socket.gethostbyname(host)
         except OSError as error:
@@ -122,26 +124,30 @@ class Expansion:
 
 def _innermost(value: str, symbol: str, start: int) -> tuple[int, int] | None:
     """Where the next thing to replace begins (its symbol) and ends (its bracket), which may hold plain brackets."""
+    opening = f"{symbol}("
     begin = depth = -1
     position = start
     while position < len(value):
+        if begin < 0:
+            begin = value.find(opening, position)
+            if begin < 0:
+                return None
+            position, depth = begin + 2, 0
+            continue
         character = value[position]
         if character == symbol:
-            if value[position + 1 : position + 2] == "(":
-                begin, depth = position, 0
-                position += 2
-                continue
             begin = -1
-        elif begin >= 0:
-            if character == "(":
-                depth += 1
-            elif character == ")":
-                if depth == 0 and position > begin + 2:
-                    return begin, position
-                if depth == 0:
-                    begin = -1
-                else:
-                    depth -= 1
+            if value.startswith(opening, position):
+                continue
+        elif character == "(":
+            depth += 1
+        elif character == ")":
+            if depth == 0 and position > begin + 2:
+                return begin, position
+            if depth == 0:
+                begin = -1
+            else:
+                depth -= 1
         position += 1
     return None
 

@@ -7,12 +7,15 @@ value is depends on the format, as in the original: nothing in ini, ``1`` in XML
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
 
 from imperator.config.errors import ConfigurationError
-from imperator.config.note import Note
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Final
+
+    from imperator.config.note import Note
 
 ROOT: Final = "uwsgi"
 """The section that is read where none is named."""
@@ -33,26 +36,53 @@ FORMATS: Final[dict[str, str]] = {
 _FALSE_WORDS: Final = {True: "1", False: "0", None: "0"}
 
 
-@dataclass(frozen=True, slots=True)
 class Entry:
-    """One key and its value, and the line that it stands in (1 for the formats that do not tell)."""
+    """One key and its value, and the line that it stands in."""
 
-    key: str
-    value: str
-    line: int
+    __slots__ = ("key", "line", "value")
+
+    def __init__(self, key: str, value: str, line: int) -> None:
+        self.key = key
+        self.value = value
+        self.line = line
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and self._all == other._all
+
+    def __hash__(self) -> int:
+        return hash(self._all)
+
+    def __repr__(self) -> str:
+        return f"Entry{self._all!r}"
+
+    @property
+    def _all(self) -> tuple[str, str, int]:
+        return self.key, self.value, self.line
 
 
-@dataclass(slots=True)
 class Document:
     """The sections of one text, by name, in the order in which they come."""
 
-    where: str
-    sections: dict[str, list[Entry]] = field(default_factory=dict)
-    notes: list[Note] = field(default_factory=list)
-    """What a person should know of the reading."""
+    __slots__ = ("notes", "sections", "slip", "where")
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.sections: dict[str, list[Entry]] = {}
+        self.notes: list[Note] = []
+        """What a person should know of the reading."""
+        self.slip: Note | None = None
+        """One of them that is certainly a mistake."""
 
     def add(self, section: str, key: str, value: str, line: int) -> None:
         self.sections.setdefault(section, []).append(Entry(key, value, line))
+
+    def note(self, line: int, text: str) -> Note:
+        """Something that a person should know."""
+        from imperator.config.note import Note
+
+        note = Note(f"{self.where}:{line}", text)
+        self.notes.append(note)
+        return note
 
     def take(self, sections: Mapping[str, Iterable[tuple[str, str, int]]]) -> None:
         """Sections as a reader has them."""
@@ -60,17 +90,25 @@ class Document:
             self.sections[name] = [Entry(*line) for line in lines]
 
 
-@dataclass(slots=True)
 class Section:
     """What counts of a text where one section of it is asked for."""
 
-    entries: list[Entry]
-    is_there: bool = True
-    """There is such a section at all."""
-    notes: list[Note] = field(default_factory=list)
-    """What a person should know of the reading."""
-    forgets_itself: bool = False
-    """The original forgets the section's name: its option shows the file alone (XML; YAML where another follows)."""
+    __slots__ = ("entries", "forgets_itself", "is_there", "notes")
+
+    def __init__(
+        self,
+        entries: list[Entry],
+        is_there: bool = True,
+        notes: list[Note] | None = None,
+        forgets_itself: bool = False,
+    ) -> None:
+        self.entries = entries
+        self.is_there = is_there
+        """There is such a section at all."""
+        self.notes = notes or []
+        """What a person should know of the reading."""
+        self.forgets_itself = forgets_itself
+        """The original forgets the section's name: its option shows the file alone (XML; YAML if another follows)."""
 
 
 def format_of(name: str) -> str | None:
@@ -95,8 +133,8 @@ def parse(text: str, name: str, form: str | None = None) -> Document:
             _toml(text, document)
         case _:
             _ini(text, document)
-            if slip := next((note for note in document.notes if "]" not in note.text), None):
-                raise ConfigurationError(slip.where, slip.text)
+            if document.slip is not None:
+                raise ConfigurationError(document.slip.where, document.slip.text)
     return document
 
 
@@ -139,6 +177,8 @@ def _yaml_section(text: str, name: str, asked: str) -> Section:
             lines = yaml_reader.real(text, name).get(asked)
         except ConfigurationError as error:
             if found is not None:
+                from imperator.config.note import Note
+
                 where = f"{name}:{found.lost_from}"
                 notes.append(Note(where, f"from here on the section is lost, for this is no YAML ({error})"))
         else:
@@ -153,14 +193,19 @@ def _yaml_section(text: str, name: str, asked: str) -> Section:
 def _ini(text: str, document: Document) -> None:
     section = ""
     for number, raw in enumerate(text.split("\n"), 1):
-        line = raw.partition("\0")[0].strip(" \t\r")
+        line, null, _ = raw.partition("\0")
+        line = line.strip(" \t\r")
+        if null:
+            document.note(number, "there is a null character in this line, and what comes after it is lost")
         if not line or line[0] in ";#":
             continue
         if line.startswith("["):
             section = line[1:-1]
             if not line.endswith("]"):  # the last character goes, whatever it is
-                text = f"the section {line!r} has no closing bracket, so it is called {section!r}"
-                document.notes.append(Note(f"{document.where}:{number}", text))
+                note = document.note(
+                    number, f"the section {line!r} has no closing bracket, so it is called {section!r}"
+                )
+                document.slip = document.slip or (note if "]" not in line else None)
             document.sections.setdefault(section, [])
             continue
         key, _, value = line.partition("=")
@@ -199,7 +244,7 @@ def _json(text: str, document: Document) -> None:
     except ValueError as error:
         raise ConfigurationError(document.where, str(error)) from error
     except RecursionError as error:
-        raise ConfigurationError(document.where, "too many levels") from error
+        raise ConfigurationError(document.where, "it is nested too deeply to be read") from error
     _mapping(root, document)
 
 

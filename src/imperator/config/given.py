@@ -1,14 +1,18 @@
 """What the configuration language makes of everything it was given: options in order, each with its history.
 
 This is the hand-over from the language (how a value came to be) to the catalogue (what an option means).
+
+These are plain classes, and the modules of the language import as little as they can: all of it is loaded at each start
+of each vassal, and ``dataclasses`` alone would cost more than the reading of a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-from imperator.config.note import Note
+    from imperator.config.note import Note
 
 COMMAND_LINE = "command line"
 
@@ -60,31 +64,53 @@ LANGUAGE = frozenset(
 """The words of the language itself: they say how to read, and nothing about what to run."""
 
 
-@dataclass(frozen=True, slots=True)
 class Step:
     """One thing that happened to a value on its way: ``what`` was done, and what the ``value`` was after it."""
 
-    what: str
-    value: str
+    __slots__ = ("value", "what")
+
+    def __init__(self, what: str, value: str) -> None:
+        self.what = what
+        self.value = value
 
 
-@dataclass(slots=True)
 class Given:
     """One option as it was given. ``value`` is ``None`` where only the key was (on the command line)."""
 
-    key: str
-    value: str | None
-    where: str
-    """``file:line``, ``command line``, or the name of the environment variable."""
-    steps: tuple[Step, ...] = ()
-    done: bool = False
-    """It was acted on as soon as it was met (a file was included, a placeholder set): nothing in it is expanded."""
-    placeholder: bool = False
-    """It was set as a placeholder, and is no option even if it is called like one."""
-    derived: bool = False
-    """A declared option stands for it: it counts, and is not shown."""
-    via: tuple[str, ...] = ()
-    """The files that included this one's, the outermost first."""
+    __slots__ = ("derived", "done", "key", "placeholder", "steps", "value", "via", "where")
+
+    def __init__(
+        self,
+        key: str,
+        value: str | None,
+        where: str,
+        steps: tuple[Step, ...] = (),
+        done: bool = False,
+        placeholder: bool = False,
+        derived: bool = False,
+        via: tuple[str, ...] = (),
+    ) -> None:
+        self.key = key
+        self.value = value
+        self.where = where
+        """``file:line``, ``command line``, or the name of the environment variable."""
+        self.steps = steps
+        self.done = done
+        """It was acted on as soon as it was met (a file included, a placeholder set): nothing in it is expanded."""
+        self.placeholder = placeholder
+        """It was set as a placeholder, and is no option even if it is called like one."""
+        self.derived = derived
+        """A declared option stands for it: it counts, and is not shown."""
+        self.via = via
+        """The files that included this one's, the outermost first."""
+
+    def __repr__(self) -> str:
+        return f"Given({self.key!r}, {self.value!r}, {self.where!r})"
+
+    def with_value(self, value: str | None, *steps: Step) -> Given:
+        """The same with another value, and the further steps that made it."""
+        steps = (*self.steps, *steps)
+        return Given(self.key, value, self.where, steps, self.done, self.placeholder, self.derived, self.via)
 
     @property
     def text(self) -> str:
@@ -92,17 +118,25 @@ class Given:
         return "true" if self.value is None else self.value
 
 
-@dataclass(slots=True)
 class Configuration:
     """All options of one instance (or Emperor), in the order in which they were met, expanded."""
 
-    given: list[Given] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-    """Every file that was read, the first one first: an edit of any of them is an edit of this configuration."""
-    consulted: set[str] = field(default_factory=set)
-    """The keys that a placeholder spoke of."""
-    notes: list[Note] = field(default_factory=list)
-    """What a person should know and what is no error."""
+    __slots__ = ("consulted", "files", "given", "notes")
+
+    def __init__(
+        self,
+        given: list[Given] | None = None,
+        files: list[str] | None = None,
+        consulted: set[str] | None = None,
+        notes: list[Note] | None = None,
+    ) -> None:
+        self.given = given or []
+        self.files = files or []
+        """Every file that was read, the first one first: an edit of any of them is an edit of this configuration."""
+        self.consulted = consulted or set()
+        """The keys that a placeholder spoke of."""
+        self.notes = notes or []
+        """What a person should know and what is no error."""
 
     def __iter__(self) -> Iterator[Given]:
         return iter(self.given)

@@ -16,9 +16,7 @@ apart from those of the language itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
 
-from imperator.config.catalogue import suggestion
 from imperator.config.custom import CustomOptions
 from imperator.config.errors import ConfigurationError, ExitAsked
 from imperator.config.expansion import Expansion
@@ -26,10 +24,21 @@ from imperator.config.formats import FORMATS, ROOT, format_of, parse, section
 from imperator.config.given import COMMAND_LINE, LANGUAGE, Configuration, Given, Step
 from imperator.config.logic import BUILT_IN_PLUGINS, Logic
 from imperator.config.magic import Magic
-from imperator.config.note import Note
 from imperator.config.numbers import is_refused, leading_number
-from imperator.config.options import arity, is_immediate, is_option, name_of_letter, unabbreviated
+from imperator.config.options import (
+    arity,
+    is_immediate,
+    is_of_uwsgi,
+    is_option,
+    name_of_letter,
+    suggestion,
+    unabbreviated,
+)
 from imperator.config.texts import Texts, scheme_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 _NOT_OPTIONS = frozenset(
     {
@@ -135,7 +144,7 @@ class _Language:
 
     def _long_option(self, word: str, words: list[str]) -> None:
         written, separator, value = word[2:].partition("=")
-        name = written if self._is_option(written) else unabbreviated(written, self._custom.names())
+        name = unabbreviated(written, self._custom.names())
         if name is None:
             hint = suggestion(written) or "try --help"
             raise ConfigurationError(COMMAND_LINE, f"there is no option --{written}", hint)
@@ -191,10 +200,11 @@ class _Language:
         if decided is None:
             self._keep(given)
             return
-        with self._logic.running():
-            for each in decided:
-                self._refuse_forbidden(each)
-                self._keep(each)
+        self._logic.running = True
+        for each in decided:
+            self._refuse_forbidden(each)
+            self._keep(each)
+        self._logic.running = False
 
     def _refuse_forbidden(self, given: Given) -> None:
         if given.key.lower() in self._blacklist:
@@ -209,7 +219,7 @@ class _Language:
         self._count += 1
         self._first.setdefault(given.key, given)
         if given.placeholder:
-            if self._is_option(given.key):
+            if is_of_uwsgi(given.key) or given.key in self._custom:
                 text = f"{given.key} cannot be a placeholder: it is an option"
                 raise ConfigurationError(given.where, text, "choose another name")
             given.done = True
@@ -279,7 +289,7 @@ class _Language:
                 if name not in BUILT_IN_PLUGINS:
                     raise ConfigurationError(given.where, f"{given.key} = {name}: there is no such plugin")
         if given.value is not None and is_refused(given.key, given.value):
-            raise ConfigurationError(given.where, f"{given.key} = {given.value}: it cannot be less than 0")
+            raise ConfigurationError(given.where, f"{given.key} = {given.value}: cannot be less than 0")
 
     def _context(self, key: str, value: str) -> None:
         names = frozenset(word for word in value.lower().split(" ") if word)
@@ -345,10 +355,15 @@ class _Language:
             there = list(parse(text, path, form).sections)
         except ConfigurationError as error:
             there = []
-            self.configuration.notes.append(Note(error.where, error.text))
+            self._note(error.where, error.text)
         others = ", ".join(f"[{name}]" for name in there if name)
         text = f"there is no [{asked}] section, so nothing of it counts" + (f"; there is {others}" if others else "")
-        self.configuration.notes.append(Note(path, text))
+        self._note(path, text)
+
+    def _note(self, where: str, text: str) -> None:
+        from imperator.config.note import Note
+
+        self.configuration.notes.append(Note(where, text))
 
     def _split(self, name: str) -> tuple[str, str | None]:
         """The file and its section: what stands after the last colon, unless only the whole is a file's name."""

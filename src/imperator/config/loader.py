@@ -69,7 +69,10 @@ class _Builder:
         name = option.setting
         match option.kind:
             case "list":
-                self._values[name] = (*self._values.get(name, ()), given.text)
+                value = given.text if option.reads is None else values.quantity(given, option)
+                self._values[name] = (*self._values.get(name, ()), value)
+            case "quantity":
+                self._values[name] = values.quantity(given, option)
             case "hook":
                 self._values[name] = (*self._values.get(name, ()), self._hook(given, option))
             case "flag":

@@ -6,18 +6,15 @@ the original does it (core/config.c). ``%(_)`` in a value is what the logic spea
 
 from __future__ import annotations
 
-import glob
 import os
-import re
-import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.given import CONDITION_ALIASES, CONDITIONS, ENDS, LOOPS, Given, Step
+from imperator.config.numbers import leading_number
 
-_ESCAPED = re.compile(r"\\(.)")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 _PLUGINS = """
 pyuwsgi gevent stats_pusher_statsd nagios rrdtool carbon corerouter fastrouter http ugreen syslog rsyslog
@@ -42,7 +39,8 @@ class Logic:
         self._directory = directory
         self._first_value = first_value
         self._block: Given | None = None
-        self._running = False
+        self.running = False
+        """What was decided on is being taken in: nothing is decided about it again."""
 
     @staticmethod
     def begins(key: str) -> bool:
@@ -60,18 +58,9 @@ class Logic:
         self._block = given
         return True
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """While what was decided on is taken in, nothing is decided about it again."""
-        self._running = True
-        try:
-            yield
-        finally:
-            self._running = False
-
     def decide(self, given: Given) -> list[Given] | None:
         """What becomes of an option inside a block; ``None``: it is in none."""
-        if self._running:
+        if self.running:
             return None
         if given.key in ENDS:
             self._block = None
@@ -82,9 +71,9 @@ class Logic:
     @staticmethod
     def _with(given: Given, subject: str | None) -> Given:
         if subject is None or given.value is None or "%(_)" not in given.value:
-            return replace(given)
+            return given.with_value(given.value)
         value = given.value.replace("%(_)", subject)
-        return replace(given, value=value, steps=(*given.steps, Step(f"%(_) is {subject}", value)))
+        return given.with_value(value, Step(f"%(_) is {subject}", value))
 
     def _subjects(self, block: Given) -> Sequence[str | None]:
         """What ``%(_)`` is (``None``: it stays), once for each time that the option is taken in."""
@@ -95,8 +84,7 @@ class Logic:
             case "for-glob":
                 return self._matches(argument) or [argument]
             case "for-times":
-                number = re.match(r"\s*-?\d+", argument)
-                return [str(count) for count in range(1, (int(number[0]) if number else 0) + 1)]
+                return [str(count) for count in range(1, leading_number(argument) + 1)]
             case "for-readline":
                 return self._lines(argument)
             case _:
@@ -107,7 +95,11 @@ class Logic:
 
     def _matches(self, pattern: str) -> list[str]:
         """glob(3) with GLOB_MARK: a backslash takes the next character as it is, a directory ends in a slash."""
-        found = glob.glob(_ESCAPED.sub(lambda match: glob.escape(match[1]), pattern), root_dir=self._directory)
+        import glob
+        import re
+
+        pattern = re.sub(r"\\(.)", lambda match: glob.escape(match[1]), pattern)
+        found = glob.glob(pattern, root_dir=self._directory)
         marked = (
             path if path.endswith("/") or not os.path.isdir(os.path.join(self._directory, path)) else f"{path}/"
             for path in found
@@ -125,8 +117,10 @@ class Logic:
 
     def _matches_host(self, pattern: str) -> bool:
         """As the manual says; in the original no pattern ever matches."""
+        import re
+
         try:
-            return re.search(pattern, socket.gethostname()) is not None
+            return re.search(pattern, os.uname().nodename) is not None
         except re.error as error:
             where = self._block.where if self._block is not None else ""
             raise ConfigurationError(where, f"{pattern}: no regular expression: {error}") from error
@@ -142,7 +136,7 @@ class Logic:
             case "reload":
                 return "UWSGI_RELOADS" in self._environ, None
             case "hostname":
-                return socket.gethostname() == argument, argument
+                return os.uname().nodename == argument, argument
             case "hostname-match":
                 return self._matches_host(argument), argument
             case "plugin":

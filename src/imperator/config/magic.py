@@ -10,17 +10,17 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import re
-import socket
 import time
-from collections.abc import Mapping
 
 from imperator.config.texts import scheme_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 VERSION = "2.0.30"
 """``%V``: the uWSGI whose language this is; files compare it."""
 
-_VARIABLE = re.compile(rb"%(.)", re.DOTALL)
 _TWINS = "odspcenxij"
 
 
@@ -46,7 +46,7 @@ class Magic:
         now = time.time()
         self.values: dict[str, str] = {
             "v": directory,
-            "h": socket.gethostname(),
+            "h": os.uname().nodename,
             "t": str(int(now)),
             "T": str(int(now * 1_000_000)),
             "V": VERSION,
@@ -113,7 +113,20 @@ class Magic:
         if b"%" not in text:
             return text
         table = _encoded(self.values)
-        return _VARIABLE.sub(lambda match: table.get(match[1], b""), text)
+        before, *pieces = text.split(b"%")
+        result = [before]
+        position = 0
+        while position < len(pieces):
+            piece = pieces[position]
+            if piece:
+                result += (table.get(piece[:1], b""), piece[1:])
+            elif position + 1 < len(pieces):  # %%
+                position += 1
+                result += (b"%", pieces[position])
+            else:  # the last character of all
+                result.append(b"%")
+            position += 1
+        return b"".join(result)
 
 
 def _encoded(values: Mapping[str, str]) -> dict[bytes, bytes]:

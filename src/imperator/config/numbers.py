@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 LEAST: Final = -(1 << 63)
 """The least whole number of 64 bits."""
-_LEADING_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
+_MOST_DIGITS: Final = 19
 
 _NOT_NEGATIVE_WORDS: Final = """
 alarm-freq async backtrace-depth cache-expire-freq cache-store-sync cheaper cheaper-initial cheaper-step
@@ -39,8 +40,15 @@ _NOT_NEGATIVE: Final = frozenset(_NOT_NEGATIVE_WORDS.split())
 
 def leading_number(text: str) -> int:
     """strtoll(3): the number that a text begins with, 0 if it begins with none."""
-    match = _LEADING_NUMBER.match(text)
-    return max(LEAST, min(int(match[1]), -LEAST - 1)) if match else 0
+    text = text.lstrip(" \t\n\v\f\r")
+    sign = text[:1] if text[:1] in ("+", "-") else ""
+    unsigned = text[len(sign) :]
+    digits = unsigned[: len(unsigned) - len(unsigned.lstrip("0123456789"))]
+    if not digits:
+        return 0
+    if len(digits := digits.lstrip("0")) > _MOST_DIGITS:
+        return LEAST if sign == "-" else -LEAST - 1
+    return max(LEAST, min(int(f"{sign}{digits or 0}"), -LEAST - 1))
 
 
 def is_refused(key: str, value: str) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["flag", "string", "integer", "octal", "list", "hook", "config", "special"]
-"""``list``: may be given several times. ``hook``: ``action:argument``, several times. ``config``: loads a file.
-``special``: read by a rule of its own."""
+Kind = Literal["flag", "string", "integer", "octal", "quantity", "list", "hook", "config", "special"]
+"""``quantity``: an amount, which ``reads`` reads. ``list``: may be given several times. ``hook``: ``action:argument``,
+several times. ``config``: loads a file. ``special``: read by a rule of its own."""
 
 Actor = Literal["emperor", "both", "instance"]
 """Who acts on it: the Emperor, a vassal's instance, or whichever of them it is given to."""
@@ -26,6 +27,8 @@ class Option:
     short: str | None = None
     metavar: str = "VALUE"
     default: str = ""
+    reads: Callable[[str], object] | None = None
+    """What reads the value (each value of a list), and raises ValueError for one that makes no sense."""
     hook_action: str | None = None
     """An old spelling (``exec-as-emperor``): its value is the argument of this action."""
     field: str | None = None

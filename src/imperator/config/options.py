@@ -1,20 +1,46 @@
 """Every option there is, by name: is it one, does it take a value, does it act at once? Ours and uWSGI's together.
 
-This is what the language has to know; what an option means is in the catalogue.
+This is what the language has to know; what an option means is in the catalogue. The names of ours are here once more,
+because the catalogue takes longer to load than a file to read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from imperator.config import options_uwsgi
-from imperator.config.catalogue import BY_NAME, BY_SHORT
 from imperator.config.formats import FORMATS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_OURS_WORDS = """
+asgi emperor-chdir-attr emperor-collect-attr emperor-collect-attribute emperor-command-socket
+emperor-wait-for-command-ignore emperor-wrapper-attr engine hook-as-emperor-before-vassal
+hook-as-emperor-setns hook-as-on-config-vassal hook-as-on-demand-vassal hook-as-vassal-before-drop interface
+limit-nofile log-file-chmod mount-as-user mount-post-app mount-pre-app rsgi umount-as-user umount-post-app
+umount-pre-app vassal-log
+"""
+_OUR_FLAGS_WORDS = """
+disable-log emperor-sections emperor-subreaper emperor-tyrant-initgroups emperor-wait-for-command
+log-file-chown
+"""
+_OURS = frozenset(_OURS_WORDS.split())
+_OUR_FLAGS = frozenset(_OUR_FLAGS_WORDS.split())
 
 
 def is_option(name: str) -> bool:
     """Is it an option of ours or of uWSGI's?"""
-    return name in BY_NAME or options_uwsgi.is_option(name) or name in FORMATS
+    return options_uwsgi.is_option(name) or name in _OURS or name in _OUR_FLAGS or name in FORMATS
+
+
+def is_of_uwsgi(name: str) -> bool:
+    """Is it an option of uWSGI's? Others may be placeholders in a file that was written for it."""
+    return options_uwsgi.is_option(name)
+
+
+def ours() -> frozenset[str]:
+    """The options that uWSGI does not have."""
+    return _OURS | _OUR_FLAGS
 
 
 def is_immediate(name: str) -> bool:
@@ -24,10 +50,7 @@ def is_immediate(name: str) -> bool:
 
 def takes_value(name: str) -> bool:
     """On the command line: is the word after it its value?"""
-    if options_uwsgi.is_option(name):
-        return options_uwsgi.takes_value(name)
-    option = BY_NAME.get(name)
-    return option.takes_value if option is not None else name in FORMATS
+    return options_uwsgi.takes_value(name) or name in _OURS or (name in FORMATS and not options_uwsgi.is_option(name))
 
 
 def arity(name: str) -> options_uwsgi.Arity:
@@ -37,16 +60,26 @@ def arity(name: str) -> options_uwsgi.Arity:
 
 def name_of_letter(letter: str) -> str | None:
     """``-s`` is ``socket``; ``None``: there is no such letter."""
-    own = BY_SHORT.get(letter)
-    return own.name if own is not None else options_uwsgi.by_letter(letter)
+    return options_uwsgi.by_letter(letter)
 
 
-def unabbreviated(beginning: str, further: Iterable[str] = ()) -> str | None:
-    """The only option that begins like this (getopt_long(3)); ``None``: there is none, or more than one.
+def unabbreviated(written: str, further: Iterable[str] = ()) -> str | None:
+    """The option that is meant by a word on the command line, or by the beginning of one (getopt_long(3)).
 
-    ``further``: options that were declared.
+    ``further``: options that were declared. uWSGI's come first: what its users write goes on meaning that.
+    ``None``: there is no such option, or more than one that begins like this.
     """
-    names = {name for name in (*BY_NAME, *options_uwsgi.names(), *FORMATS, *further) if name.startswith(beginning)}
-    if beginning in names:
-        return beginning
-    return names.pop() if len(names) == 1 and len(beginning) > 1 else None
+    for names in (frozenset({*options_uwsgi.names(), *further}), frozenset({*ours(), *FORMATS})):
+        if written in names:
+            return written
+        near = [name for name in names if name.startswith(written)]
+        if len(near) == 1 and len(written) > 1:
+            return near[0]
+    return None
+
+
+def suggestion(name: str) -> str:
+    """``did you mean …?`` for a name that is no option; empty if nothing is near."""
+    from imperator.config import catalogue
+
+    return catalogue.suggestion(name)

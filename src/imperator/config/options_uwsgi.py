@@ -9,10 +9,12 @@ Lists of words, split once: this module is read at every start.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, Literal
 
-Arity = Literal["required", "optional", "none"]
-"""Whether ``--option`` is followed by a value. ``optional``: only as ``--option=value``."""
+    Arity = Literal["required", "optional", "none"]
+    """Whether ``--option`` is followed by a value. ``optional``: only as ``--option=value``."""
 
 _REQUIRED_WORDS: Final = """
 add-cache-item add-gid add-header after-request-call after-request-hook alarm alarm-backlog alarm-cheap alarm-fd

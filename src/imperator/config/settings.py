@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from imperator.config.note import Note
+from imperator.config.quantities import DeviceAmounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,24 @@ class EmperorSettings:
     emperor_cap: tuple[str, ...] = ()
     """Names of capabilities, likewise; empty: no bound."""
     cap: tuple[str, ...] = ()
+
+    vassal_cgroup: bool = False
+    cgroup_parent: str | None = None
+    vassal_memory_max: int | None = None
+    """Bytes; ``None``: no limit."""
+    vassal_cpu_max: float | None = None
+    """Cores."""
+    vassal_pids_max: int | None = None
+    vassal_io_weight: int | None = None
+    vassal_io_max: tuple[DeviceAmounts, ...] = ()
+
+    vassal_no_new_privs: bool | None = None
+    """``None``: in tyrant mode, and where something else of this needs it."""
+    vassal_seccomp: Literal["default", "none"] = "none"
+    vassal_read_only: bool = False
+    vassal_writable: tuple[str, ...] = ()
+    vassal_private_tmp: bool = False
+    vassal_hidden_proc: bool = False
 
     vassals_start_hook: str | None = None
     vassals_stop_hook: str | None = None

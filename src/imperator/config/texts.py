@@ -8,14 +8,19 @@ for an Emperor on behalf of somebody else.
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
 
 from imperator.config.errors import ConfigurationError
-from imperator.config.note import Note
 from imperator.config.numbers import leading_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal
+
+    from imperator.config.note import Note
+
+    Use = Literal["options", "lines", "host"]
+    """What a text is wanted for: a file of options, the lines of ``for-readline``; or a host's address."""
 
 SCHEMES = ("http", "https", "exec", "fd", "data", "emperor")
 _FOREIGN_SCHEMES = ("sym", "section", "call", "callint")
@@ -26,28 +31,22 @@ EMPEROR_TIMEOUT = 5.0
 """Seconds that the original waits for each part of a configuration from the Emperor."""
 
 
-Use = Literal["options", "lines", "host"]
-"""What a text is wanted for: a file of options, the lines of ``for-readline``; or a host's address (``resolve``)."""
-
-
 def scheme_of(name: str) -> str | None:
     """The scheme that a name begins with; ``None``: it is a file."""
     scheme, separator, _ = name.partition("://")
     return scheme if separator and scheme in (*SCHEMES, *_FOREIGN_SCHEMES) else None
 
 
-@dataclass(slots=True)
 class Texts:
-    """Reads texts for one process. Each descriptor (``fd://N``, ``-``, ``emperor://``) can be read only once."""
+    """Reads texts for one process. ``directory``: where relative names start. ``program``: what ``data://`` is in."""
 
-    environ: Mapping[str, str]
-    directory: str
-    """Relative names start here."""
-    program: str = ""
-    """The file that ``data://`` reads from."""
-    notes: list[Note] = field(default_factory=list)
-    """What went wrong and is no error, as in the original: it goes on with what it has."""
-    _from_emperor: bytes | None = None
+    def __init__(self, environ: Mapping[str, str], directory: str, program: str = "") -> None:
+        self.environ = environ
+        self.directory = directory
+        self.program = program
+        self.notes: list[Note] = []
+        """What went wrong and is no error, as in the original: it goes on with what it has."""
+        self._from_emperor: bytes | None = None
 
     def allows(self, name: str, where: str, use: Use) -> bool:
         """May this be asked for? Everything may, here. Where a stricter reader says no, it counts for nothing."""
@@ -78,6 +77,11 @@ class Texts:
                 text = f"{name}: {scheme}:// reads from inside uWSGI's own binary"
                 raise ConfigurationError(where, text, "keep the text in a file")
 
+    def _note(self, where: str, text: str) -> None:
+        from imperator.config.note import Note
+
+        self.notes.append(Note(where, text))
+
     def _file(self, name: str, where: str) -> bytes:
         try:
             with open(os.path.join(self.directory, name), "rb") as file:
@@ -91,11 +95,13 @@ class Texts:
             with open(leading_number(number), "rb", closefd=False) as file:
                 return file.read()
         except OSError as error:
-            self.notes.append(Note(where, f"cannot read file descriptor {number}: {error.strerror}"))
+            self._note(where, f"cannot read file descriptor {number}: {error.strerror}")
             return b""
 
     def _command(self, command: str, where: str) -> bytes:
         """What a shell command prints, also if it fails."""
+        import subprocess
+
         try:
             ended = subprocess.run(
                 ["/bin/sh", "-c", command],
@@ -108,7 +114,7 @@ class Texts:
         except OSError as error:
             raise ConfigurationError(where, f"exec://{command}: {error.strerror}") from error
         if ended.returncode != 0:
-            self.notes.append(Note(where, f"exec://{command}: ended with {ended.returncode}"))
+            self._note(where, f"exec://{command}: ended with {ended.returncode}")
         return ended.stdout
 
     @staticmethod
@@ -142,17 +148,31 @@ class Texts:
         raise ConfigurationError(where, f"data://{slot}: nothing is appended to {self.program} in this place")
 
     def _emperor(self, where: str) -> bytes:
-        """A uwsgi packet on the config fd: modifier1 115, the size in 16 bits, modifier2; then the text."""
+        """A uwsgi packet on the config fd: modifier1 115, the size in 16 bits, modifier2; then the text.
+
+        An Emperor of our own has eight more bits of the size in modifier2, which is 0 otherwise. It is sent once when
+        the vassal is started, and whenever the vassal asks for it: byte 2 on the emperor fd.
+        """
         try:
             fd = int(self.environ["UWSGI_EMPEROR_FD_CONFIG"])
         except (KeyError, ValueError):
             text = "emperor:// can be read only by a vassal whose Emperor holds its configuration"
             raise ConfigurationError(where, text) from None
+        import select
+
+        if "UWSGI_RELOADS" in self.environ or not select.select([fd], [], [], 0)[0]:
+            self._ask_emperor(where)
         header = self._exactly(fd, 4, where)
-        size = int.from_bytes(header[1:3], "little")
+        size = int.from_bytes(header[1:4], "little")
         if size == 0:
             raise ConfigurationError(where, "the Emperor sent an empty configuration")
         return self._exactly(fd, size, where)
+
+    def _ask_emperor(self, where: str) -> None:
+        try:
+            os.write(int(self.environ["UWSGI_EMPEROR_FD"]), b"\2")
+        except (KeyError, ValueError, OSError) as error:
+            raise ConfigurationError(where, f"the Emperor cannot be asked for the configuration: {error}") from None
 
     @staticmethod
     def _exactly(fd: int, size: int, where: str) -> bytes:

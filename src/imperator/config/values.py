@@ -63,6 +63,15 @@ def hooks_in_order(old: Iterable[tuple[Given, Option]]) -> list[tuple[Given, Opt
     return sorted(old, key=lambda one: hook_actions.OLD_ORDER.index(one[1].hook_action or ""))
 
 
+def quantity(given: Given, option: Option) -> object:
+    """Whatever the option's own rule makes of it."""
+    assert option.reads is not None
+    try:
+        return option.reads(given.text)
+    except ValueError as error:
+        raise ConfigurationError(given.where, f"{given.key} = {given.text}: {error}") from None
+
+
 def pair(given: Given, form: str, separator: str = "=") -> tuple[str, str]:
     """Two words with a separator between them; ``form`` says for a person what was expected."""
     left, found, right = given.text.partition(separator)

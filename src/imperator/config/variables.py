@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from functools import cached_property
-from typing import Final
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.formats import FORMATS, format_of, parse
-from imperator.config.options import is_option, name_of_letter, takes_value, unabbreviated
+from imperator.config.options import name_of_letter, takes_value, unabbreviated
 from imperator.config.texts import scheme_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, MutableMapping, Sequence
+    from typing import Final
 
 MONITOR: Final = "IMPERATOR_MONITOR"
 """The source that wants the vassal, as it may be shown to a person."""
@@ -63,6 +65,7 @@ class Variables:
         self._directory = directory
         self._option, self._given = _configuration_of(argv)
         self._is_taken = is_taken
+        self._known_attributes: dict[str, str] | None = None
         self._meanings: dict[str, Callable[[], object]] = {
             "vassal.name": lambda: self._name,
             "vassal.hash": lambda: self._hash,
@@ -99,7 +102,7 @@ class Variables:
             return os.path.normpath(os.path.join(self._directory, self._name))
         return self._name
 
-    @cached_property
+    @property
     def _hash(self) -> str:
         from imperator.config.ports import digest
 
@@ -146,9 +149,11 @@ class Variables:
             raise ConfigurationError(f"%({name})", f"there is no attribute {key}", hint)
         return value
 
-    @cached_property
+    @property
     def _attributes(self) -> dict[str, str]:
-        return {**self._attributes_of_file(), **self._attributes_told()}
+        if self._known_attributes is None:
+            self._known_attributes = {**self._attributes_of_file(), **self._attributes_told()}
+        return self._known_attributes
 
     def _attributes_of_file(self) -> dict[str, str]:
         """The ``[emperor]`` section of our own file: it is there without an Emperor, too."""
@@ -220,7 +225,7 @@ def _options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
     for word in words:
         if word.startswith("--") and word != "--":
             written, separator, value = word[2:].partition("=")
-            name = written if is_option(written) else unabbreviated(written) or "?"
+            name = unabbreviated(written) or "?"
             yield (name, value if separator or not takes_value(name) else next(words, ""))
         elif word.startswith("-") and len(word) > 1 and word != "--":
             yield from _letters(word[1:], words)

@@ -6,30 +6,30 @@ too. What is no ``<uwsgi>`` counts where nobody else would read it: as a section
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from imperator.config.errors import ConfigurationError
 
-Line = tuple[str, str, int]
-"""A key, its value, and the number of the line."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Line = tuple[str, str, int]
+    """A key, its value, and the number of the line."""
 
 ROOT = "uwsgi"
 _MOST_TEXT = 4 << 20
 """Characters. More than any configuration has: entities that stand for others that stand for others."""
 
 
-@dataclass(slots=True)
 class Element:
     """One element: its tag, its first attribute, and what stands in it before its first child."""
 
-    tag: str
-    first: tuple[str, str] | None
-    line: int
-    depth: int
-    pieces: list[str] = field(default_factory=list)
-    children: bool = False
-    end: int = 0
-    """The position of the first element after it that is not in it."""
+    def __init__(self, tag: str, first: tuple[str, str] | None, line: int, depth: int) -> None:
+        self.tag = tag
+        self.first = first
+        self.line = line
+        self.depth = depth
+        self.pieces: list[str] = []
+        self.children = False
+        self.end = 0
+        """The position of the first element after it that is not in it."""
 
     @property
     def value(self) -> str | None:

@@ -10,25 +10,25 @@ that can read the text, it counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from imperator.config.errors import ConfigurationError
 
-Line = tuple[str, str, int]
-"""A key, its value, and the number of the line."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Line = tuple[str, str, int]
+    """A key, its value, and the number of the line."""
 
 _NO_KEY = ("-", "[", "{")
 
 
-@dataclass(slots=True)
 class Section:
     """One section, as the small reader has it."""
 
-    lines: list[Line] = field(default_factory=list)
-    ended: bool = False
-    """A line ended it, not the end of the text."""
-    lost_from: int | None = None
-    """The line from which on something is lost; ``None``: nothing is."""
+    def __init__(self, lost_from: int | None) -> None:
+        self.lines: list[Line] = []
+        self.ended = False
+        """A line ended it, not the end of the text."""
+        self.lost_from = lost_from
+        """The line from which on something is lost; ``None``: nothing is."""
 
 
 def section(text: str, asked: str) -> Section | None:
@@ -43,7 +43,7 @@ def section(text: str, asked: str) -> Section | None:
         if found is None:
             header, colon, rest = words.partition(":")
             if is_outside and colon and not words.startswith(_NO_KEY) and header == asked:
-                found = Section(lost_from=number if rest.strip() else None)
+                found = Section(number if rest.strip() else None)
             continue
         if is_outside:
             found.ended = True

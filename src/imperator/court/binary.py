@@ -55,6 +55,11 @@ def ourselves() -> Binary:
     )
 
 
+def is_imperator(path: str) -> bool:
+    """Whether this program is our own instance, by its name: what only it understands is told to nobody else."""
+    return os.path.basename(path) == "imperator"
+
+
 def beside_interpreter() -> Binary:
     """The real uwsgi that pip installed with us. Raises :class:`NoBinary`."""
     places = _beside_interpreter()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from imperator.config.settings import EmperorSettings
+from imperator.court.binary import is_imperator
 from imperator.monitors.api import MonitorOptions
 from imperator.reign.arguments import Livery
 from imperator.reign.names import Seconds
 from imperator.reign.policy import Policy
+from imperator.reign.protocol import LONGEST_CONFIG, LONGEST_OWN_CONFIG
 
 
-def policy_of(settings: EmperorSettings) -> Policy:
+def policy_of(settings: EmperorSettings, livery: Livery) -> Policy:
     return Policy(
+        longest_config=LONGEST_OWN_CONFIG if livery.is_always(is_imperator) else LONGEST_CONFIG,
         throttle=Seconds(settings.emperor_throttle / 1000),
         max_throttle=Seconds(settings.emperor_max_throttle / 1000),
         blacklist=not settings.emperor_no_blacklist,

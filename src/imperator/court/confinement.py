@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from imperator.config.settings import EmperorSettings
-from imperator.kernel.capabilities import Capabilities, capabilities_of
+from imperator.court.hardening import Hardening, hardening_of
+from imperator.kernel.capabilities import Capabilities, capabilities_of, permitted
+from imperator.kernel.jail import NEW_MOUNTS
 from imperator.kernel.namespaces import flags_of
 
 T = TypeVar("T")
@@ -21,12 +24,19 @@ class Confinement:
     """Flags of clone(2)."""
     bounding: Capabilities | None = None
     """``None``: whatever the Emperor itself could have."""
+    hardening: Hardening | None = None
 
 
 def confinement_of(settings: EmperorSettings) -> Confinement:
-    """Raises LookupError, with the option, for a name that means nothing."""
+    """Raises LookupError, with the option, for a name that means nothing, and CannotHarden."""
+    becomes_another = os.geteuid() == 0 and settings.uid is not None
+    hardening = hardening_of(settings, capabilities_kept(settings) if becomes_another else permitted())
+    namespaces = _named("emperor-use-clone", settings.emperor_use_clone, flags_of)
+    if hardening is not None and hardening.needs_mounts:
+        namespaces |= NEW_MOUNTS
     return Confinement(
-        namespaces=_named("emperor-use-clone", settings.emperor_use_clone, flags_of),
+        namespaces=namespaces,
+        hardening=hardening,
         bounding=_named("emperor-cap", settings.emperor_cap, capabilities_of) if settings.emperor_cap else None,
     )
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from imperator.bureau.journal import Journal
 from imperator.config.settings import EmperorSettings
 from imperator.court.binary import Binary
+from imperator.court.cgroups import Groups, default_limits, refuse_limits
 from imperator.court.children import Children
 from imperator.court.confinement import Confinement
 from imperator.court.environment import Environment
@@ -25,6 +26,9 @@ from imperator.court.recruiter import Ends, Recruiter
 from imperator.court.scribe import Scribe
 from imperator.court.spawner import Spawner
 from imperator.court.watch import Watch
+from imperator.kernel.cgroup import Place
+from imperator.kernel.cgroup_usage import Usage
+from imperator.kernel.cgroups import Territory, Unavailable
 from imperator.reign import effects as ef
 from imperator.reign.arguments import Livery
 from imperator.reign.effects import Severity
@@ -32,6 +36,7 @@ from imperator.reign.emperor import Reign
 from imperator.reign.events import Event, ExecFailed, SpawnFailed, Tick
 from imperator.reign.names import Seconds, Serial, VassalName
 from imperator.reign.policy import Policy
+from imperator.reign.protocol import ToVassal
 
 
 class Emperor:
@@ -48,6 +53,7 @@ class Emperor:
         environment: Environment,
         limits: tuple[int, int],
         confinement: Confinement,
+        territory: Territory | None,
     ) -> None:
         self.loop = loop
         self.journal = journal
@@ -61,10 +67,14 @@ class Emperor:
         self._timer: asyncio.TimerHandle | None = None
         self._watch = Watch(loop)
         self._spawner = Spawner(loop, self)
-        self._guardian = Guardian(loop, self._everyone, self._complain)
+        territories = [] if territory is None else territory.groups_of_all
+        self._guardian = Guardian(loop, self._everyone, self._complain, territories)
+        self._groups = None
+        if territory is not None:
+            self._groups = Groups(loop, territory, default_limits(settings), self._complain)
         self._scribe = Scribe(loop, journal, self._complain)
         self._processes = Processes(
-            loop, self._watch, self.post, self._spawner.hear_reports, self._guardian, self._complain
+            loop, self._watch, self.post, self._spawner.hear_reports, self._guardian, self._complain, self._groups
         )
         self._recruiter = Recruiter(self._spawner, settings, livery, binary, environment, limits, confinement)
         self._errands = Errands(loop, self._guardian, self._spawner)
@@ -124,6 +134,8 @@ class Emperor:
             case ef.Send():
                 process = self._processes.get(effect.serial)
                 if process is not None:
+                    if effect.byte == ToVassal.RELOAD and self._groups is not None:
+                        self._groups.renew(effect.serial, self.reign.vassals[process.name].wanted)
                     process.send(effect.byte)
             case ef.SendConfig():
                 process = self._processes.get(effect.serial)
@@ -174,9 +186,18 @@ class Emperor:
                 process.send_config(wanted.config)
 
         listening = self._doorbells.fd(wanted.name) if wanted.socket is not None else None
+        places: list[Place] = []
         try:
-            self._recruiter.recruit(serial, wanted, listening, expect)
+            if self._groups is not None:
+                places = self._groups.places(serial, wanted)
+            else:
+                refuse_limits(wanted)
+            self._recruiter.recruit(serial, wanted, listening, expect, places)
+        except (ValueError, Unavailable) as error:
+            self.post(SpawnFailed(serial, str(error)))
         except OSError as error:  # EMFILE, ENFILE, ENOMEM
+            if self._groups is not None:
+                self._groups.forget(serial)
             self.post(SpawnFailed(serial, f"{error.strerror} (open files: see 'ulimit -n' of the Emperor)"))
 
     # -- what the spawner says (its Client)
@@ -227,6 +248,17 @@ class Emperor:
         # A helper is reaped by whoever replaces it, when its socket closes: in a moment, if it has not been already.
         return pid in (self._spawner.pid, self._guardian.pid, self._scribe.pid)
 
+    # -- figures
+
+    async def read_usage(self) -> None:
+        """Have fresh figures of what the vassals use, where they have control groups."""
+        if self._groups is not None:
+            await self._groups.read()
+
+    @property
+    def usage(self) -> Mapping[VassalName, Usage]:
+        return {} if self._groups is None else self._groups.usage
+
     # -- the end
 
     async def aftermath(self, patience: Seconds) -> None:
@@ -248,5 +280,7 @@ class Emperor:
         self._spawner.close()
         self._guardian.close()
         self._scribe.close()
+        if self._groups is not None:
+            self._groups.close()
         self._children.close()
         self._watch.close()

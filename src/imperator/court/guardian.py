@@ -9,7 +9,7 @@ import asyncio
 import marshal
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -24,12 +24,19 @@ class Guardian:
     """One guardian process."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, everyone: Callable[[], Iterable[int]], say: Callable[[str], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        everyone: Callable[[], Iterable[int]],
+        say: Callable[[str], None],
+        groups: Sequence[str],
     ) -> None:
-        """``everyone``: the pids of all that live; ``say`` is called when something is wrong."""
+        """``everyone``: the pids of all that live; ``say`` is called when something is wrong; ``groups``: the
+        directories of the control groups that all vassals are below.
+        """
         self._loop = loop
         self._everyone = everyone
         self._say = say
+        self._groups = list(groups)
         self._untold: set[int] = set()
         self._start()
 
@@ -41,6 +48,7 @@ class Guardian:
         self._lifeline, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         with theirs:
             self._process = start_helper(_SCRIPT, (theirs.fileno(),))
+        self._lifeline.send(marshal.dumps({"groups": self._groups}))
         self._lifeline.setblocking(False)
         self._loop.add_reader(self._lifeline, self._died)
 

@@ -14,21 +14,25 @@ from collections.abc import Callable, Iterable
 from signal import SIGKILL, SIGTERM
 
 from imperator.court.background import Background
+from imperator.court.cgroups import Groups
 from imperator.court.guardian import Guardian
 from imperator.court.watch import Watch
 from imperator.kernel.background import command_of
 from imperator.kernel.processes import ignores_as_init, kill_group, reap, send_signal
 from imperator.reign.events import Event, Exited, FellSilent, Received, Spawned
 from imperator.reign.names import Serial, VassalName
+from imperator.reign.protocol import LONGEST_OWN_CONFIG, config_packet
 
 _SILENCE = 0.5
 """Seconds between the end of the emperor fd's stream and the conclusion that the vassal, alive, closed it."""
+_MOST_UNSENT = 4 * LONGEST_OWN_CONFIG
+"""Bytes of configurations that wait for a vassal to read them, until it counts as one that does not."""
 
 
 class Process:
     """One instance. ``pid`` is -1 until it is known, file descriptors are -1 where there is none (any more)."""
 
-    __slots__ = ("config", "emperor", "inode", "name", "pid", "processes", "serial", "signalled", "spoke")
+    __slots__ = ("config", "emperor", "inode", "name", "pid", "processes", "serial", "signalled", "spoke", "unsent")
 
     def __init__(
         self, processes: Processes, serial: Serial, name: VassalName, emperor: int, config: int, inode: int
@@ -42,6 +46,8 @@ class Process:
         self.inode = inode
         """Of its own end of the emperor fd."""
         self.spoke = self.signalled = False
+        self.unsent = b""
+        """What there is no room for in the socket of the configuration yet."""
 
     def readable(self, fd: int) -> None:
         """Take in all bytes that are there; at the end of the stream, close."""
@@ -83,20 +89,38 @@ class Process:
         self.processes.post(FellSilent(self.serial))
 
     def send_config(self, config: bytes) -> None:
-        """A uwsgi packet: modifier1 115, the size in 16 bits little-endian, modifier2 0, then the text."""
+        """Send it, as fast as it is read: the socket holds only a part of a long one."""
         if self.config < 0:
             return
-        packet = b"\x73" + len(config).to_bytes(2, "little") + b"\0" + config
+        waiting = bool(self.unsent)
+        self.unsent += config_packet(config)
+        if len(self.unsent) > _MOST_UNSENT:
+            self._give_up_config()
+        elif not waiting:
+            self._send_rest()
+            if self.unsent:
+                self.processes.loop.add_writer(self.config, self._send_rest)
+
+    def _send_rest(self) -> None:
         try:
-            written = os.write(self.config, packet)
-        except OSError:
-            written = 0
-        if written != len(packet):
-            self.processes.post(FellSilent(self.serial))
+            self.unsent = self.unsent[os.write(self.config, self.unsent) :]
+        except BlockingIOError:
+            return
+        except OSError:  # EPIPE, ECONNRESET
+            self._give_up_config()
+            return
+        if not self.unsent:
+            self.processes.loop.remove_writer(self.config)
+
+    def _give_up_config(self) -> None:
+        self.processes.loop.remove_writer(self.config)
+        self.unsent = b""
+        self.processes.post(FellSilent(self.serial))
 
     def close(self) -> None:
         self.close_emperor()
         if self.config >= 0:
+            self.processes.loop.remove_writer(self.config)
             os.close(self.config)
             self.config = -1
 
@@ -112,14 +136,16 @@ class Processes:
         hear_reports: Callable[[], None],
         guardian: Guardian,
         complain: Callable[[str], None],
+        groups: Groups | None,
     ) -> None:
-        self._loop = loop
+        self.loop = loop
         self.watch = watch
         self.post = post
         self._hear_reports = hear_reports
         self._guardian = guardian
         self._complain = complain
         self._background = Background(loop, post)
+        self._groups = groups
         self._by_serial: dict[Serial, Process] = {}
         self._by_pid: dict[int, Process] = {}
 
@@ -145,6 +171,8 @@ class Processes:
         process = self._by_serial.pop(serial, None)
         if process is not None:
             process.close()
+        if self._groups is not None:
+            self._groups.forget(serial)
 
     def get(self, serial: Serial) -> Process | None:
         return self._by_serial.get(serial)
@@ -156,7 +184,7 @@ class Processes:
         return self._by_pid
 
     def signal(self, serial: Serial, number: int) -> None:
-        """Signal an instance: SIGKILL its whole process group, anything else its first process.
+        """Signal an instance: SIGKILL its whole process group (or control group), anything else its first process.
 
         SIGTERM to one that is process 1 of its namespace, and that has no handler, would be lost, where it ends
         everybody else: such a one is killed at once.
@@ -165,6 +193,8 @@ class Processes:
         if process is None or process.pid < 0:
             return
         process.signalled = True
+        if number == SIGKILL and self._groups is not None:
+            self._groups.kill(serial)
         self._send(process, number)
 
     def _send(self, process: Process, number: int) -> None:
@@ -187,17 +217,27 @@ class Processes:
             return
         self._hear_reports()
         process.read_emperor()
+        left = -1
         if held and ending.code == 0 and not process.spoke and not process.signalled:
-            self._background.left(process.name, program, os.dup(process.emperor), process.inode)
+            left = os.dup(process.emperor)
         del self._by_serial[process.serial]
         del self._by_pid[process.pid]
         self._guardian.forget(process.pid)
         process.close()
-        self.post(Exited(process.serial, ending.code, ending.signal))
+
+        def gone(reason: str | None) -> None:
+            self.post(Exited(process.serial, ending.code, ending.signal, reason))
+            if left >= 0:
+                self._background.left(process.name, program, left, process.inode)
+
+        if self._groups is None:
+            gone(None)
+        else:  # what it has left behind ends before it counts as ended
+            self._groups.clear_out(process.serial, ending.signal, gone)
 
     def fell_silent(self, process: Process) -> None:
         """It closed its end. Most often it is dying, and SIGCHLD says so in a moment: only a lasting silence counts."""
-        self._loop.call_later(_SILENCE, self._still_silent, process)
+        self.loop.call_later(_SILENCE, self._still_silent, process)
 
     def _still_silent(self, process: Process) -> None:
         if self._by_serial.get(process.serial) is process:

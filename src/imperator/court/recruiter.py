@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 from imperator.config.settings import EmperorSettings, Hook
 from imperator.config.variables import ATTRIBUTES, MONITOR
-from imperator.court.binary import Binary
+from imperator.court.binary import Binary, is_imperator
 from imperator.court.confinement import Confinement
 from imperator.court.environment import Environment
 from imperator.court.spawner import EnvironmentId, Order, Spawner
+from imperator.kernel.cgroup import Place
 from imperator.kernel.credentials import groups_of
 from imperator.reign.arguments import Livery
 from imperator.reign.names import Serial, SourceName
@@ -65,7 +66,7 @@ class Recruiter:
     def _environment_of(self, wanted: Wanted, binaries: Sequence[str]) -> EnvironmentId:
         """Most vassals share one; whoever has a config fd, or is our own uwsgi, or Imperator, has more in it."""
         reload_path = self._binary.reload_path if binaries[0] == self._binary.path else None
-        monitor = wanted.source if _is_imperator(binaries) else None
+        monitor = wanted.source if any(map(is_imperator, binaries)) else None
         kind = (reload_path is not None, wanted.config is not None, monitor)
         number = self._known.get(kind)
         if number is None:
@@ -80,7 +81,14 @@ class Recruiter:
             number = self._known[kind] = self._spawner.learn_environment(variables)
         return number
 
-    def recruit(self, serial: Serial, wanted: Wanted, listening: int | None, expect: Callable[[Ends], object]) -> None:
+    def recruit(
+        self,
+        serial: Serial,
+        wanted: Wanted,
+        listening: int | None,
+        expect: Callable[[Ends], object],
+        places: Sequence[Place],
+    ) -> None:
         """Ask for a vassal's process. Raises OSError if its file descriptors cannot be made: nothing is left then."""
         ours: list[int] = []
         theirs: list[tuple[int, tuple[int, ...]]] = []
@@ -107,7 +115,7 @@ class Recruiter:
                 theirs.append((write_end, (1, 2)))
             if listening is not None:
                 theirs.append((listening, (0,)))
-            order = self._order(serial, wanted, theirs)
+            order = self._order(serial, wanted, theirs, places)
         except BaseException:
             for fd in ours + lent:
                 os.close(fd)
@@ -117,7 +125,9 @@ class Recruiter:
         for fd in lent:
             os.close(fd)
 
-    def _order(self, serial: Serial, wanted: Wanted, theirs: list[tuple[int, tuple[int, ...]]]) -> Order:
+    def _order(
+        self, serial: Serial, wanted: Wanted, theirs: list[tuple[int, tuple[int, ...]]], places: Sequence[Place]
+    ) -> Order:
         settings = self._settings
         variables = self._environment.own(wanted.name, wanted.directory)
         commands: list[list[bytes]] = []
@@ -125,7 +135,7 @@ class Recruiter:
             variables[b"UWSGI_VASSALS_DIR"] = os.fsencode(wanted.directory)
             commands.append([os.fsencode(settings.vassals_start_hook), os.fsencode(wanted.name)])
         binaries = self._livery.binaries(wanted)
-        if wanted.attributes and _is_imperator(binaries):
+        if wanted.attributes and any(map(is_imperator, binaries)):
             attributes = json.dumps(dict(wanted.attributes)).encode()
             if len(attributes) <= MOST_ATTRIBUTES:
                 variables[os.fsencode(ATTRIBUTES)] = attributes
@@ -149,6 +159,8 @@ class Recruiter:
             clone_flags=self._confinement.namespaces,
             bounding=None if self._confinement.bounding is None else sorted(self._confinement.bounding),
             limits=self._limits,
+            places=places,
+            hardening=self._confinement.hardening,
         )
 
     def _credentials(self, wanted: Wanted) -> tuple[int, int, list[int]] | None:
@@ -225,11 +237,6 @@ class Recruiter:
             remove_socket=remove,
             limits=self._limits,
         )
-
-
-def _is_imperator(binaries: Sequence[str]) -> bool:
-    """Whether one of them is our own instance, by its name: nobody else is told what is only of use to it."""
-    return any(os.path.basename(binary) == "imperator" for binary in binaries)
 
 
 def told(hooks: tuple[Hook, ...]) -> list[tuple[str, str, str]]:

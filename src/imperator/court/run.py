@@ -25,6 +25,7 @@ from imperator.court import signals
 from imperator.court.addresses import InheritedSockets, OpenedSocket, open_or_take
 from imperator.court.allegiance import Allegiance
 from imperator.court.binary import Binary, binary_of
+from imperator.court.cgroups import claim_territory
 from imperator.court.charter import livery_of, monitor_options_of, policy_of
 from imperator.court.commands import SOCKET_MODE, CommandSocket
 from imperator.court.confinement import Confinement, capabilities_kept, confinement_of
@@ -34,6 +35,7 @@ from imperator.court.service import Service
 from imperator.court.sources import Sources
 from imperator.kernel import credentials
 from imperator.kernel.capabilities import hold, keep_over_change_of_user
+from imperator.kernel.cgroups import Territory, Unavailable
 from imperator.kernel.hooks import HookFailed, run_hook, shown
 from imperator.kernel.limits import FDS_PER_VASSAL, open_files, raise_open_files
 from imperator.kernel.processes import become_subreaper, set_process_name
@@ -62,6 +64,7 @@ class Outfit:
     stats: OpenedSocket | None
     commands: OpenedSocket | None
     confinement: Confinement
+    territory: Territory | None
 
 
 def run(settings: EmperorSettings, journal: Journal, start_directory: str) -> int:
@@ -75,7 +78,7 @@ def run(settings: EmperorSettings, journal: Journal, start_directory: str) -> in
 def _prepare(settings: EmperorSettings, journal: Journal, start_directory: str, stack: ExitStack) -> Outfit:
     try:
         return _prepare_outfit(settings, journal, start_directory, stack)
-    except (OSError, ValueError, LookupError, HookFailed) as error:
+    except (OSError, ValueError, LookupError, HookFailed, Unavailable) as error:
         text = str(error.strerror or error) if isinstance(error, OSError) and not error.filename else str(error)
         raise CannotReign(text) from error
 
@@ -105,6 +108,7 @@ def _prepare_outfit(settings: EmperorSettings, journal: Journal, start_directory
         if opened is not None:
             stack.callback(opened.remove_file, journal.write)
             stack.callback(opened.socket.close)
+    territory = _claim_territory(settings, journal, stack)
     for path in dict.fromkeys(filter(None, (settings.emperor_pidfile, settings.pidfile))):
         _write_pid_file(path, stack)
     if settings.emperor_procname is not None:
@@ -127,7 +131,25 @@ def _prepare_outfit(settings: EmperorSettings, journal: Journal, start_directory
     for name in settings.unenv:
         os.environ.pop(name, None)
     _run_start_hooks(settings.hook_emperor_start)
-    return Outfit(binary, limits, raised, monitors, notifier, inherited, stats, commands, confinement)
+    return Outfit(binary, limits, raised, monitors, notifier, inherited, stats, commands, confinement, territory)
+
+
+def _claim_territory(settings: EmperorSettings, journal: Journal, stack: ExitStack) -> Territory | None:
+    owner = None
+    if settings.uid is not None:
+        gid = -1 if settings.gid is None else credentials.gid_of(settings.gid)
+        owner = (credentials.uid_of(settings.uid), gid)
+    territory = claim_territory(settings, owner)
+    if territory is not None:
+        for what in territory.left_over:
+            journal.write(Severity.NOTICE, "cgroup", what)
+
+        def release() -> None:
+            for complaint in territory.release():
+                journal.write(Severity.WARNING, "cgroup", complaint)
+
+        stack.callback(release)
+    return territory
 
 
 def _write_pid_file(path: str, stack: ExitStack) -> None:
@@ -167,16 +189,18 @@ def _run_start_hooks(hooks: tuple[Hook, ...]) -> None:
 
 async def _reign(settings: EmperorSettings, journal: Journal, start_directory: str, outfit: Outfit) -> None:
     loop = asyncio.get_running_loop()
+    livery = livery_of(settings, outfit.binary.path)
     emperor = Emperor(
         loop,
         journal,
         settings,
-        policy_of(settings),
-        livery_of(settings, outfit.binary.path),
+        policy_of(settings, livery),
+        livery,
         outfit.binary,
         for_vassals(os.environb),
         outfit.limits,
         outfit.confinement,
+        outfit.territory,
     )
     sources = Sources(outfit.monitors, emperor.post, emperor.say)
     service = Service(loop, outfit.notifier, lambda: describe(emperor), emperor.say)
@@ -186,7 +210,8 @@ async def _reign(settings: EmperorSettings, journal: Journal, start_directory: s
     if outfit.commands is not None:
         commands = CommandSocket(loop, outfit.commands.socket, emperor.post, emperor.say)
     signals.listen(loop, emperor, sources, service)
-    server = StatsServer(emperor.reign, lambda: _facts(settings, start_directory, sources, emperor), loop.time)
+    facts = lambda: _facts(settings, start_directory, sources, emperor)  # noqa: E731
+    server = StatsServer(emperor.reign, facts, loop.time, emperor.read_usage)
     if outfit.stats is not None:
         await server.serve(outfit.stats.socket, http=settings.stats_http)
     try:
@@ -268,6 +293,7 @@ def _facts(settings: EmperorSettings, start_directory: str, sources: Sources, em
             for source in sources.all
         ),
         clock_offset=offset,
+        usage=emperor.usage,
     )
 
 

@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from imperator.court.hardening import Hardening
 from imperator.court.helper import start_helper
+from imperator.kernel.cgroup import Place
 from imperator.kernel.processes import children, holds_one_of
 
 _SCRIPT = Path(__file__).parent.parent / "kernel" / "spawner.py"
@@ -63,6 +65,9 @@ class Order:
     """Listen on this address, with this backlog and mode, and send the socket over fd 3 (SCM_RIGHTS)."""
     remove_socket: str | None = None
     """Remove the file of this address."""
+    places: Sequence[Place] = ()
+    """Its control group: in each hierarchy a directory, and what is to be written there."""
+    hardening: Hardening | None = None
     limits: tuple[int, int] | None = None
     dies_with_emperor: bool = True
 
@@ -81,6 +86,8 @@ class Order:
             or self.bounding is not None
             or self.bind is not None
             or self.remove_socket is not None
+            or self.places
+            or self.hardening is not None
         )
 
     def message(self) -> bytes:
@@ -102,6 +109,8 @@ class Order:
                 "bind": self.bind,
                 "remove_socket": self.remove_socket,
                 "bounding": None if self.bounding is None else list(self.bounding),
+                "places": list(self.places),
+                "hardening": None if self.hardening is None else self.hardening.message(),
             }
         return marshal.dumps(
             (

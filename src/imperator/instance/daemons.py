@@ -52,6 +52,7 @@ class Daemons:
         self._children = children
         self._say = say
         self._ending = False
+        self._looking = False
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -60,8 +61,6 @@ class Daemons:
         """Start all of them."""
         for attached in self._all:
             self._start(attached)
-        if any(attached.stranger is not None for attached in self._all):
-            self._keeper.every(LOOK, self._look_at_strangers)
 
     def _start(self, attached: _Attached) -> None:
         if self._ending:
@@ -70,6 +69,9 @@ class Daemons:
         stranger = None if daemon.pidfile is None else _living(daemon.pidfile)
         if stranger is not None:
             attached.stranger = stranger
+            if not self._looking:
+                self._looking = True
+                self._keeper.every(LOOK, self._look_at_strangers)
             self._say(f"{daemon.command}: pid {stranger} of {daemon.pidfile} runs already: it is left alone")
             return
         attached.started = time.monotonic()

@@ -152,7 +152,12 @@ class GunicornServer:
         self._stopping = True
         self._news.set()
         if self._worker is not None:
-            self._worker.end()
+            self._worker.end(mercy)
+
+    def give_up_on(self, requests: int) -> None:
+        """WSGI: so many requests will not end. Let those that wait behind them have their turn."""
+        if isinstance(self._worker, _Wsgi):
+            self._worker.admit_more(requests)
 
     def pulse(self, answer: Callable[[], None]) -> None:
         """ASGI: have ``answer`` called by the event loop, which shows that nothing blocks it. WSGI: it is called."""
@@ -207,7 +212,13 @@ class _Wsgi(_Ours, ThreadWorker):  # type: ignore[misc, unused-ignore]
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
         super().enqueue_req(conn)
 
-    def end(self) -> None:
+    def admit_more(self, threads: int) -> None:
+        """A pool starts a thread when it is given something to do, and has fewer than its limit."""
+        self.tpool._max_workers += threads
+        for _ in range(threads):
+            self.tpool.submit(int)
+
+    def end(self, mercy: float | None) -> None:
         self.alive = False
         if self.accepting:
             self.method_queue.defer(lambda: None)
@@ -221,17 +232,23 @@ class _Asgi(_Ours, ASGIWorker):  # type: ignore[misc, unused-ignore]
         self._task = asyncio.current_task()
         await super()._serve()
 
-    def end(self) -> None:
+    def end(self, mercy: float | None) -> None:
         if self.loop is not None:
-            self.loop.call_soon_threadsafe(self._end)
+            self.loop.call_soon_threadsafe(self._end, mercy)
         else:
             self.alive = False
 
-    def _end(self) -> None:
+    def _end(self, mercy: float | None) -> None:
         """Its main task sleeps a second at a time, and takes a cancellation for an end of that."""
         if self.alive and self.accepting and self._task is not None:
             self._task.cancel()
         self.alive = False
+        if mercy is not None:
+            self.loop.call_later(mercy, self._hurry)
+
+    def _hurry(self) -> None:
+        """gunicorn takes its own time for the end once; after this it waits no longer."""
+        self._quick_shutdown = True
 
 
 class _Log:

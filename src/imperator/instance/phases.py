@@ -11,13 +11,16 @@ differences on purpose:
 
 What fails is a :class:`ConfigurationError`; the instance ends with exit code 1, after its ``as-user-atexit`` hooks and
 ``vacuum``, as there. At a reload in place (``UWSGI_RELOADS``) ``pre-jail`` and the jail are not gone through again, and
-a process that is not root any more goes through ``as-root`` and ``as-user`` no more either.
+a process that is not root any more goes through ``as-root`` and ``as-user`` no more either. Where a worker that is the
+whole instance is replaced (``max-requests``), only the hooks around its application and ``accepting`` run again.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, MutableMapping, Sequence
+from typing import Final, NoReturn
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.instance_settings import BinaryPatch, InstanceSettings, SocketAsked
@@ -41,7 +44,10 @@ from imperator.kernel.hooks import HookFailed, run_hook, shown
 
 Say = Callable[[str], None]
 
-HOOK_FAILED = 23
+REPLACEMENT: Final = "IMPERATOR_WORKER_REPLACED"
+"""In the environment of an instance of one process that executed itself anew because its worker's time was over."""
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+HOOK_FAILED: Final = 23
 """The exit code by which a worker tells its master that one of its hooks has failed: no other would do better."""
 
 
@@ -58,6 +64,8 @@ class Phases:
         self.say = say
         self.traces = Traces(settings, say)
         self.is_reload = patch.RELOADS in environment
+        self.is_replacement = environment.pop(REPLACEMENT, None) is not None
+        """Only a worker is replaced, which is the same process here: the instance has not ended nor begun."""
         self._listening: dict[SocketAsked, Listening] = {}
 
     @property
@@ -69,7 +77,12 @@ class Phases:
     # -- up to the application
 
     def prepare(self) -> tuple[Listening, ...]:
-        """Everything before the application is loaded. Does not return where the instance becomes another program."""
+        """Everything before the application is loaded. Does not return where the instance becomes another program.
+
+        Who is told to stop meanwhile ends in good order too: by SystemExit, with 0. Only for the main thread.
+        """
+        for number in _STOPS:
+            signal.signal(number, self._told_to_stop)
         try:
             self._prepare()
         except BaseException:
@@ -81,11 +94,16 @@ class Phases:
             raise
         return self.listening
 
+    def _told_to_stop(self, number: int, frame: object) -> NoReturn:
+        self.say(f"stop: {signal.Signals(number).name}, while it was starting")
+        raise SystemExit(0)
+
     def _prepare(self) -> None:
         settings = self.settings
         set_umask(settings)
         set_environment(settings.env, settings.unenv)
-        self._run("asap", settings.hook_asap)
+        if not self.is_replacement:
+            self._run("asap", settings.hook_asap)
         self.traces.open_log("logto", settings.logto)
         name_process(settings, "master" if settings.master or settings.processes > 1 else "worker 1")
         if not self.is_reload:
@@ -98,7 +116,8 @@ class Phases:
             self._bind_all()
             self._become(settings.privileged_binary_patch)
 
-        self._run("in-jail", settings.hook_in_jail)
+        if not self.is_replacement:
+            self._run("in-jail", settings.hook_in_jail)
         if settings.chown_socket is not None:
             self._enter_directory()
             self._bind_all()

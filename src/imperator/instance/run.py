@@ -32,7 +32,7 @@ from imperator.instance.listening import Listening
 from imperator.instance.loading import NoApplication, load_application, prepare_python, take_leave
 from imperator.instance.master import HEARD, Ending, Master
 from imperator.instance.patch import become_ourselves
-from imperator.instance.phases import HOOK_FAILED, Phases
+from imperator.instance.phases import HOOK_FAILED, REPLACEMENT, Phases
 from imperator.instance.traces import name_process
 from imperator.instance.voice import Voice
 
@@ -92,6 +92,7 @@ class Instance:
         self._command = [sys.executable, *sys.orig_argv[1:]]
         """This very program, as it was started; the virtual environment that is entered has another interpreter."""
         self._start = os.open(".", os.O_PATH | os.O_CLOEXEC)
+        self._replacing = False
         self._phases = Phases(settings, argv, os.environ, say)
         self._link: Unlinked = link_from(os.environ)
         handed_on = os.environ.pop(_SIGNALS, "")
@@ -155,8 +156,8 @@ class Instance:
         worker = Worker(
             application, self._settings, listening, 1, master.keeper, self._link, self._say, self._choice.engine
         )
-        worker.on_limit = lambda: master.end(Ending.RELOAD, _DONE)
-        worker.on_harakiri = lambda: master.end(Ending.RELOAD, _HARAKIRI)
+        worker.on_limit = lambda: self._replace_worker(master, _DONE)
+        worker.on_harakiri = lambda: self._replace_worker(master, _HARAKIRI)
         worker.on_failure = lambda: master.end(Ending.STOP, "a hook failed", FAILED)
         if self._settings.die_on_idle:
             worker.on_idle = lambda: self._die_of_idleness(master)
@@ -165,7 +166,7 @@ class Instance:
         master.begin()
         master.keeper.start()
         try:
-            if not worker.serve(lambda: self._phases.accepting(first_time=not self._phases.is_reload)):
+            if not worker.serve(lambda: self._phases.accepting(first_time=not self._phases.is_replacement)):
                 self._say("the mercy is over: what is still being answered is cut off")
                 self._cut_off = True
         except LifespanFailed as error:
@@ -173,6 +174,11 @@ class Instance:
             master.keeper.soon(lambda: master.end(Ending.STOP, reason, FAILED_APPLICATION))
         master.keeper.soon(master.crew_is_over)
         master.keeper.join()
+
+    def _replace_worker(self, master: Master, why: str) -> None:
+        """This process is a worker and the whole instance, and only the worker's time is over."""
+        self._replacing = master.ending is None
+        master.end(Ending.RELOAD, why)
 
     def _serve_with_workers(self, master: Master, listening: Sequence[Listening]) -> None:
         """Several: this process is the master, and serves nothing."""
@@ -183,9 +189,8 @@ class Instance:
         settings = self._settings
         lazy = settings.lazy_apps or settings.cheap
         application = None if lazy else self._load()
-        first_time = not self._phases.is_reload
 
-        def work(number: int, link: Link) -> int:
+        def work(number: int, first_time: bool, link: Link) -> int:
             from imperator.instance.worker import Worker
 
             keeper = Keeper()
@@ -280,7 +285,8 @@ class Instance:
 
     def _end(self, master: Master, listening: Sequence[Listening]) -> int:
         if master.ending is Ending.RELOAD:
-            self._phases.run_exit_hooks()
+            if not self._replacing:
+                self._phases.run_exit_hooks()
             if not self._cut_off:
                 take_leave()
             self._begin_anew(master.keeper, listening)
@@ -297,6 +303,8 @@ class Instance:
         # Whoever is told to reload or to stop while it starts must not die of it: it hears that when it can.
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         environment = {**os.environ, _SIGNALS: str(keeper.hand_on_signals())}
+        if self._replacing:
+            environment[REPLACEMENT] = "1"
         become_ourselves(self._command, listening, environment)
 
 

@@ -104,7 +104,7 @@ class Worker:
 
             assert interface != "rsgi"  # refused when it was loaded
             speaks_uwsgi = any(one.asked.protocol == "uwsgi" for one in listening)
-            return GunicornServer(
+            gunicorn = GunicornServer(
                 callable,
                 interface,
                 sockets,
@@ -114,6 +114,8 @@ class Worker:
                 multiprocess=several,
                 limits=limits,
             )
+            self._give_up_on = gunicorn.give_up_on
+            return gunicorn
         server = Server(
             callable,
             interface,

@@ -28,8 +28,9 @@ CANNOT_SERVE = 22
 """The exit code of a worker whose application cannot be loaded, with ``need-app``."""
 
 Say = Callable[[str], None]
-Work = Callable[[int, Link], int]
-"""What a worker does: given its number and its link to the master; returns its exit code."""
+Work = Callable[[int, bool, Link], int]
+"""What a worker does: given its number, whether it is the first with that, and its link to the master; returns its exit
+code."""
 
 
 class _Seat:
@@ -39,6 +40,7 @@ class _Seat:
         self.number = number
         self.pid: int | None = None
         self.started = 0.0
+        self.starts = 0
         self.failures = 0
         self.end: socket.socket | None = None
         """Our end of its socket pair."""
@@ -93,12 +95,13 @@ class Workers:
             return
         ours, theirs = socket.socketpair()
         seat.started = time.monotonic()
+        seat.starts += 1
         seat.told = seat.idle = False
         # The wakeup descriptor is shared until the child has its own: what it hears before would be told to the master.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         pid = os.fork()
         if pid == 0:
-            self._be_worker(seat.number, ours, theirs)
+            self._be_worker(seat, ours, theirs)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         ours.setblocking(False)
@@ -107,7 +110,7 @@ class Workers:
         self._children.watch(pid, lambda code: self._ended(seat, code))
         self._say(f"worker {seat.number}: pid {pid}")
 
-    def _be_worker(self, number: int, ours: socket.socket, theirs: socket.socket) -> None:
+    def _be_worker(self, mine: _Seat, ours: socket.socket, theirs: socket.socket) -> None:
         """In the child. Does not return."""
         code = 1
         try:
@@ -115,13 +118,13 @@ class Workers:
             for seat in self._seats:
                 if seat.end is not None:
                     seat.end.close()
-            code = self._work(number, Link(theirs.detach()))
+            code = self._work(mine.number, mine.starts == 1, Link(theirs.detach()))
         except SystemExit as end:  # a hook's "exit"
             code = end.code if isinstance(end.code, int) else 0
         except BaseException:  # noqa: BLE001 (the process ends here: nothing of it may run on in the master's name)
             import traceback
 
-            self._say(f"worker {number}: {traceback.format_exc()}")
+            self._say(f"worker {mine.number}: {traceback.format_exc()}")
         finally:
             os._exit(code)
 

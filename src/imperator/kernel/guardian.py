@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]
 import _socket as socket
+import errno
 import marshal
 import os
 import select
@@ -34,6 +35,8 @@ MEMORY = 2.0
 before the lifeline has closed, for the kernel ends the Emperor's threads one by one; and their children are to follow.
 """
 MOST_REMEMBERED = 1000
+LAST_PATIENCE = 5.0
+"""Seconds for whoever is in a control group to end."""
 
 
 class Guardian:
@@ -45,6 +48,8 @@ class Guardian:
         """pidfd → pid."""
         self.dead: dict[int, tuple[int, float]] = {}
         """pidfd → pid, and when to forget it: the oldest first."""
+        self.groups: list[str] = []
+        """The control groups that all vassals are below, also those who have left their process group: directories."""
         self.poll = select.epoll()
         self.poll.register(lifeline, select.EPOLLIN)
 
@@ -78,7 +83,11 @@ class Guardian:
         fds: list[int] = []
         for _, _, payload in ancillary:
             fds += memoryview(payload)[: len(payload) // 4 * 4].cast("i").tolist()
-        for pid, pidfd in zip(marshal.loads(data), fds, strict=False):
+        message = marshal.loads(data)
+        if isinstance(message, dict):
+            self.groups = message["groups"]
+            return
+        for pid, pidfd in zip(message, fds, strict=False):
             self.guarded[pidfd] = pid
             self.poll.register(pidfd, select.EPOLLIN)
 
@@ -92,6 +101,8 @@ class Guardian:
                 refused.add(pid)
         if refused:
             kill_as_their_users(refused)
+        if self.groups:
+            clear_groups(self.groups)
         os._exit(0)
 
 
@@ -108,6 +119,21 @@ def kill_group(pidfd: int, pid: int) -> None:
         raise
     except OSError:
         kill_group_by_number(pidfd, pid)
+
+
+def clear_groups(directories: list[str]) -> None:
+    """End whoever is in these control groups, and remove them. What fails, the next Emperor does at its start."""
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # there is no package here (-I)
+    import cgroup  # type: ignore[import-not-found]
+
+    try:
+        cgroup.clear(directories, LAST_PATIENCE)
+        cgroup.remove(directories, LAST_PATIENCE)
+        for directory in directories:
+            os.rmdir(os.path.dirname(directory))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EBUSY, errno.EACCES):
+            os.write(2, f"imperator: control groups are left behind: {error}\n".encode())
 
 
 def kill_as_their_users(groups: set[int]) -> None:

@@ -206,10 +206,14 @@ def _sticky(argument: str) -> None:
 
 
 def _putenv(argument: str) -> None:
+    """``NAME=VALUE``; ``NAME`` alone removes it, as putenv(3) does."""
     name, separator, value = argument.partition("=")
-    if not separator or not name:
+    if not name:
         raise HookFailed("expected NAME=VALUE")
-    os.environ[name] = value
+    if separator:
+        os.environ[name] = value
+    else:
+        os.environ.pop(name, None)
 
 
 def _wait_for(argument: str, is_there: Callable[[int], bool]) -> None:

@@ -37,13 +37,18 @@ def prepare(
     run_hooks(special["before_drop"], "as-vassal-before-drop")
     if special["namespaces_of"]:
         enter_namespaces(special["namespaces_of"], special["namespaces"])
+    hardening = special["hardening"]
+    if hardening is not None:
+        harden(lambda: sys.modules["hardening"].close_off(hardening))
+        if special["credentials"] is None:
+            enter_hardened(special)  # again: another file system may be there now
     if special["bounding"] is not None:
         bound(special["bounding"])
     if special["credentials"] is not None:
         drop(*special["credentials"])
     die_with_emperor()  # after the drop: a change of credentials would clear it
     if special["credentials"] is not None:
-        enter(special["directory"])  # not before: the vassal's user has to be allowed to
+        enter_hardened(special)  # not before: the vassal's user has to be allowed to
     if special["tenancy"] is not None:
         check_tenancy(*special["tenancy"])
     for command in special["commands"]:
@@ -63,6 +68,25 @@ def prepare(
             enter(special["chdir_at_last"])
         except Failed as failure:
             raise Exiled(f"emperor-chdir-attr: {failure}") from failure
+    if hardening is not None:  # at last: what was done until here needs what is taken now
+        harden(lambda: sys.modules["hardening"].give_up(hardening))
+
+
+def enter_hardened(special: dict[str, Any]) -> None:
+    try:
+        enter(special["directory"])
+    except Failed as failure:
+        if special["hardening"] is None:
+            raise
+        raise Failed(str(failure) + sys.modules["hardening"].hint(special["hardening"], special["directory"])) from None
+
+
+def harden(step: Callable[[], None]) -> None:
+    try:
+        step()
+    except OSError as error:
+        where = f": {os.fsdecode(error.filename)}" if error.filename else ""
+        raise Failed(f"{error.strerror}{where}") from error
 
 
 def check_tenancy(path: bytes, nofollow: bool) -> None:
@@ -122,6 +146,14 @@ def drop(uid: int, gid: int, groups: list[int]) -> None:
     except OSError as error:
         rights = " (tyrant mode needs root, or CAP_SETUID and CAP_SETGID)" if error.errno == errno.EPERM else ""
         raise Failed(f"cannot become uid {uid}, gid {gid}: {error.strerror}{rights}") from error
+
+
+def join(places: list[Any]) -> None:
+    """Go into a control group of its own."""
+    try:
+        sys.modules["cgroup"].enter(places)
+    except OSError as error:
+        raise Failed(f"its control group: {error.strerror}: {error.filename}") from error
 
 
 def enter_namespaces(pid: int, names: list[str]) -> None:

@@ -183,6 +183,10 @@ class Spawner:
                 load("tenancy")
             if special["bind"] or special["remove_socket"]:
                 load("sockets")
+            if special["places"]:
+                load("cgroup")
+            if special["hardening"] is not None:
+                load("hardening").load_all(load, special["hardening"])
         refusal = None
         try:
             if (limits := limits or self.limits) != self.limits_now:
@@ -244,6 +248,8 @@ class Spawner:
         preparation = load("preparation")
         code = 1
         try:
+            if special is not None and special["places"]:
+                preparation.join(special["places"])  # before all else: nothing of it ever runs outside
             if jail is not None:
                 jail.settle()
             if special is None or special["credentials"] is None:

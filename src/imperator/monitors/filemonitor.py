@@ -18,7 +18,7 @@ from imperator.monitors.desk import UNFINISHED, Desk, is_fresh
 from imperator.monitors.files import Rules
 from imperator.monitors.interests import Interests, News
 from imperator.monitors.routes import Step, route
-from imperator.monitors.sections import OFF_FOR_TYRANTS, Sections
+from imperator.monitors.sections import OFF_FOR_TYRANTS, SETTLED, Sections, Unfinished
 from imperator.reign.names import Seconds, SourceName, VassalName
 from imperator.reign.wanted import Wanted
 
@@ -234,7 +234,11 @@ class FileMonitor:
             return [Gone(vassal) for vassal in gone]
         desk.is_there(name)
         before = self._told_of(name)
-        await self._take_in(name, wanted, desk.known, self._divided)
+        try:
+            await self._take_in(name, wanted, desk.known, self._divided)
+        except Unfinished:
+            desk.look_later(name, now + SETTLED)
+            return []
         after = self._told_of(name)
         news: list[MonitorNews] = [Gone(vassal) for vassal in before if vassal not in after]
         news += [Changed(each) for vassal, each in after.items() if before.get(vassal) != each]
@@ -309,9 +313,11 @@ class FileMonitor:
             wanted = self._examine(name)
             if wanted is not None:
                 known = desk.known.get(name)
-                if first or not is_fresh(wanted, known):
+                try:
+                    if not first and is_fresh(wanted, known):
+                        raise Unfinished
                     await self._take_in(name, wanted, found, divided)
-                else:
+                except Unfinished:
                     # Somebody may be writing it at this moment, and no notice will say when that ends.
                     desk.look_later(name, loop.time() + UNFINISHED)
                     if known is not None:

@@ -11,7 +11,8 @@ Which sections are vassals: all but
 * templates: those whose name begins with ``.`` or ``_``, and those that another section takes in (``ini = :common``).
 
 What counts as a change: a section's own keys and those of the sections that it takes in. So an edit concerns whoever it
-changes; a file that is written anew as it was (touch) concerns all. What cannot be read stops nobody.
+changes; a file that is written anew as it was (touch) concerns all. What cannot be read stops nobody, nor does what was
+written only this moment and lacks something: it may be half of what is to come.
 
 The Emperor reads these files with its own rights, so none of it happens in tyrant mode.
 """
@@ -20,19 +21,23 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.formats import FORMATS, ROOT, Document, Entry, format_of, parse
-from imperator.monitors.files import EXTENSIONS, LARGEST_READ, Rules
+from imperator.monitors.files import EXTENSIONS, LARGEST_READ, Rules, stamp_of
 from imperator.reign.names import VassalName
 from imperator.reign.wanted import Stamp, Wanted
 
 OFF_FOR_TYRANTS: Final = (
     "emperor-sections is without effect in tyrant mode, where the Emperor reads nobody's file: each file is one vassal"
 )
+
+SETTLED: Final = 0.1
+"""Seconds that a file must be left alone before it is believed that a section of it has gone."""
 
 _NO_VASSALS: Final = frozenset({"", ROOT, "emperor", "zerg"})
 _TEMPLATE: Final = (".", "_")
@@ -130,6 +135,10 @@ def objection_to_section(section: str) -> str | None:
     return None
 
 
+class Unfinished(Exception):
+    """Somebody may be writing the file at this moment: look again after :data:`SETTLED` seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Share:
     """One section that is a vassal, as it was when it changed last (or was touched)."""
@@ -146,6 +155,8 @@ class _File:
 
     whole: int | None = None
     """A number for all that is in it."""
+    stamp: Stamp = ()
+    """Of what was read."""
     shares: dict[str, _Share] = field(default_factory=dict)
     trouble: str | None = None
     """Why it cannot be divided at the moment; the shares are those of before."""
@@ -170,7 +181,7 @@ class Sections:
     def divide(
         self, name: str, path: str, wanted: Wanted, before: Wanted | None, told: Mapping[VassalName, Wanted]
     ) -> list[Wanted] | None:
-        """The vassals in a file; ``None``: it is one vassal, as ``wanted`` says.
+        """The vassals in a file; ``None``: it is one vassal, as ``wanted`` says. Raises :class:`Unfinished`.
 
         ``before`` is what was wanted of the file when it was looked at last, ``told`` the vassals that came of it.
         """
@@ -197,38 +208,40 @@ class Sections:
         try:
             with open(path, "rb") as source:
                 data = source.read(LARGEST_READ + 1)
+                after = os.fstat(source.fileno())
         except OSError as error:
             return self._hold(name, wanted, told, f"{path} cannot be read: {error.strerror}")
         if len(data) > LARGEST_READ:
             text = f"{path} is larger than {LARGEST_READ} bytes, so it is not looked through for sections"
             return self._hold(name, wanted, told, text)
         whole = hash(data)
+        form = format_of(path) or ""
+        if unsaid and form in _ROOT_AT_A_GLANCE and _ROOT_AT_A_GLANCE[form].search(data):
+            return None
+        document, trouble = _parsed(data, path)
+        found = {} if document is None else contents(document)
+        if abs(time.time() - after.st_mtime) < SETTLED and file is not None and file.shares.keys() - found.keys():
+            raise Unfinished
         if not data.strip():
             if file is not None and file.shares:
                 text = f"{path} is empty now: remove it if nothing of it is wanted"
                 return self._hold(name, wanted, told, text, whole)
             self.forget(name)
             return None
-        form = format_of(path) or ""
-        if unsaid and form in _ROOT_AT_A_GLANCE and _ROOT_AT_A_GLANCE[form].search(data):
-            return None
-        try:
-            document = parse(data.decode(errors="surrogateescape"), path)
-        except ConfigurationError as error:
-            return self._hold(name, wanted, told, str(error), whole)
-        except (ValueError, RecursionError) as error:  # what the formats' own libraries choke on
-            return self._hold(name, wanted, told, f"{path}: {error}", whole)
-        found = contents(document)
+        if document is None:
+            return self._hold(name, wanted, told, trouble, whole)
         if not self._is_divided(document, found, unsaid):
             self.forget(name)
             return None
         file = self._files.setdefault(name, _File())
-        is_touched = whole == file.whole or (self._options.nofollow and os.path.islink(path))
+        # As it is after the reading: what was read may be newer than the notice, and is no news when its own comes.
+        stamp = stamp_of(after)
+        is_touched = (whole == file.whole and stamp != file.stamp) or (self._options.nofollow and os.path.islink(path))
         file.shares = {
             section: self._share(section, content, wanted, None if is_touched else file.shares.get(section), form)
             for section, content in found.items()
         }
-        file.whole, file.trouble = whole, None
+        file.whole, file.stamp, file.trouble = whole, stamp, None
         return self._vassals(name, path, wanted, file)
 
     def _is_divided(self, document: Document, found: Mapping[str, int], unsaid: bool) -> bool:
@@ -273,6 +286,16 @@ class Sections:
             spokesman = wanted
         text = f"{trouble}; its other vassals go on as they are" if others else trouble
         return [*others, replace(spokesman, problem=text)]
+
+
+def _parsed(data: bytes, path: str) -> tuple[Document | None, str]:
+    """What a file holds, or why that cannot be said."""
+    try:
+        return parse(data.decode(errors="surrogateescape"), path), ""
+    except ConfigurationError as error:
+        return None, str(error)
+    except (ValueError, RecursionError) as error:  # what the formats' own libraries choke on
+        return None, f"{path}: {error}"
 
 
 def _looks_the_same(wanted: Wanted, before: Wanted) -> bool:

@@ -7,6 +7,7 @@ A vassal that is a section of a file is called ``FILE:SECTION``, which is also h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from imperator.reign.wanted import Wanted
@@ -42,6 +43,11 @@ class Livery:
         """The programs to try, first to last."""
         own = wanted.attributes.get(self.wrapper_attribute) if self.wrapper_attribute else None
         return (*self.wrapper_override, own or self.binary, *self.wrapper_fallback)
+
+    def is_always(self, kind: Callable[[str], bool]) -> bool:
+        """Whether every program that a vassal may become is of this kind."""
+        every = (*self.wrapper_override, self.binary, *self.wrapper_fallback)
+        return self.wrapper_attribute is None and all(map(kind, every))
 
     def arguments(self, wanted: Wanted) -> list[str]:
         """Everything after the program's name."""

@@ -63,6 +63,8 @@ class Exited:
     serial: Serial
     code: int | None = None
     signal: int | None = None
+    reason: str | None = None
+    """What is known beyond that: ``out of memory``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,19 +188,20 @@ class Life:
         vassal, instance = found
         realm = self._realm
         lived = Seconds(now - instance.spawned_at)
-        vassal.last_exit = Exit(event.code, event.signal, now, lived, instance.failure)
+        reason = event.reason or instance.failure
+        vassal.last_exit = Exit(event.code, event.signal, now, lived, reason)
         was_stopping = vassal.phase is Phase.STOPPING
         realm.forget_instance(vassal, instance)
         realm.effects.append(RunHooks(HookPhase.VASSALS_STOP, vassal.wanted, instance.pid))
-        how = describe_exit(event.code, event.signal)
+        how = f"{describe_exit(event.code, event.signal)} after {describe_length(lived)}"
+        how += f": {reason}" if reason is not None else ""
         if was_stopping or realm.ending or vassal.afterwards is not Afterwards.RESTART:
-            realm.note(Severity.INFO, "stopped", f"{how} after {describe_length(lived)}", vassal.name)
+            realm.note(Severity.INFO, "stopped", how, vassal.name)
             self._settle(vassal, now)
         elif event.code == EXILE:
             self._exile(vassal, instance)
         else:
-            why = f": {instance.failure}" if instance.failure is not None else ""
-            self._died(vassal, instance, f"{how} after {describe_length(lived)}{why}", lived, now)
+            self._died(vassal, instance, how, lived, now)
 
     def _went_on(self, event: ev.WentOn, now: Seconds) -> None:
         self._realm.note(Severity.ERROR, "background", event.text, event.name)

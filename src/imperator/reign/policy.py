@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from imperator.reign.names import Seconds
+from imperator.reign.protocol import LONGEST_CONFIG
 
 BURST: Final = Seconds(1.0)
 """Two starts of one vassal within this time are a burst: the throttle answers."""
@@ -32,5 +33,7 @@ class Policy:
     wait_for_command_ignore: frozenset[str] = field(default_factory=frozenset)
     tyrant: bool = False
     """``emperor-tyrant``: a vassal runs as the owner of its configuration, who must not be root."""
+    longest_config: int = LONGEST_CONFIG
+    """Bytes of a configuration that no file holds: what the vassals' program understands."""
     most_spawning: int = 64
     """How many starts may be under way at once; the others queue, first come, first served."""

@@ -41,10 +41,18 @@ EXILE: Final = 30
 
 LONGEST_CONFIG: Final = 0xFFFF
 """Bytes of a configuration that fit into the packet on the config fd: its size is a 16-bit number."""
+LONGEST_OWN_CONFIG: Final = 0xFFFFFF
+"""The same for a vassal that is Imperator: it takes the packet's last byte for eight more bits of the size."""
+_CONFIG: Final = 115
 
 
-def objection_to_config(config: bytes | None) -> str | None:
+def config_packet(config: bytes) -> bytes:
+    """A uwsgi packet: modifier1, the size in 16 bits little-endian, its upper eight bits for modifier2; the text."""
+    return bytes((_CONFIG,)) + len(config).to_bytes(3, "little") + config
+
+
+def objection_to_config(config: bytes | None, longest: int = LONGEST_CONFIG) -> str | None:
     """Why a configuration cannot go over the config fd; ``None``: it can, or does not have to."""
-    if config is None or len(config) <= LONGEST_CONFIG:
+    if config is None or len(config) <= longest:
         return None
-    return f"its configuration has {len(config)} bytes; {LONGEST_CONFIG} is the most: move a part of it to a file"
+    return f"its configuration has {len(config)} bytes; {longest} is the most: move a part of it to a file"

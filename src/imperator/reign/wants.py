@@ -63,7 +63,8 @@ class Wants:
         realm = self._realm
         if realm.ending:
             return
-        if wanted.problem is None and (problem := objection_to_config(wanted.config)) is not None:
+        longest = realm.policy.longest_config
+        if wanted.problem is None and (problem := objection_to_config(wanted.config, longest)) is not None:
             wanted = replace(wanted, problem=problem)
         vassal = realm.vassals.get(wanted.name)
         if vassal is None:

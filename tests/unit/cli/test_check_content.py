@@ -71,7 +71,6 @@ def test_a_word_of_ones_own_that_a_placeholder_uses_is_none(found: Found) -> Non
         ("mount = /a", "mount = /a: /PATH=MODULE was expected"),
         ("static-map = /a", "static-map = /a: /PATH=DIRECTORY was expected"),
         ("http-socket = 127.0.0.1:99999", "http-socket = 127.0.0.1:99999: 127.0.0.1:99999: '99999' is no port number"),
-        ("chdir = /tmp/\0", r"chdir = /tmp/\x00: it holds a null character"),
     ],
 )
 def test_a_value_of_the_wrong_type(found: Found, line: str, complaint: str) -> None:
@@ -315,6 +314,11 @@ def test_a_section_that_no_program_could_be_told(found: Found) -> None:
     assert problem.startswith("x.ini: error: [a/b]: the name of a section that is a vassal cannot hold '/'")
 
 
+def test_a_null_character(found: Found) -> None:
+    (note,) = found(a=f"{HTTP}wsgi-file = app.py\nprocesses = 2\0000\n")
+    assert note == "a.ini:4: warning: there is a null character in this line, and what comes after it is lost"
+
+
 def test_the_root_section_is_one_of_them(found: Found, capsys: pytest.CaptureFixture[str]) -> None:
     emperor = found.directory.parent / "emperor.ini"
     emperor.write_text(f"[uwsgi]\nemperor = {found.directory}\nemperor-sections = true\n")
@@ -326,10 +330,17 @@ def test_the_root_section_is_one_of_them(found: Found, capsys: pytest.CaptureFix
     assert "1 of 2 would be started" in out
 
 
-@pytest.mark.parametrize("name", [r"a\u0000b", r"\ud800", "é" * 130])
-def test_a_section_whose_name_no_program_can_be_given(found: Found, name: str) -> None:
+@pytest.mark.parametrize("name", [r"a\u0000b", r"\ud800"])
+def test_a_text_that_is_none(found: Found, name: str) -> None:
+    (found.directory / "x.json").write_text(f'{{"{name}": {{"module": "app"}}}}')
+    (problem,) = found()
+    assert problem.startswith("x.json: error: ")
+    assert problem.endswith(" is no text")
+
+
+def test_a_section_whose_name_no_program_can_be_given(found: Found) -> None:
     (found.directory / "x.json").write_text(
-        f'{{"{name}": {{"module": "app"}}, "b": {{"http-socket": ":8400", "module": "app"}}}}'
+        f'{{"{"é" * 130}": {{"module": "app"}}, "b": {{"http-socket": ":8400", "module": "app"}}}}'
     )
     (problem,) = found()
     assert problem.startswith("x.json: error: [")

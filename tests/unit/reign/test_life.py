@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from imperator.reign import events as ev
+from imperator.reign.effects import Note
 from imperator.reign.emperor import Reign
 from imperator.reign.life import describe_exit, describe_length
 from imperator.reign.names import Seconds, Serial, SourceName
@@ -100,3 +101,18 @@ def test_looking_at_a_heart_exactly_in_time_never_loops(beat: float) -> None:
         assert due is not None
         reign.step(ev.Tick(), due)
         assert (reign.next_deadline() or due) > due
+
+
+def test_a_program_that_went_on_in_the_background_is_why_it_waits() -> None:
+    reign = Reign(Policy())
+    serial = start(reign)
+    reign.step(ev.Exited(serial, code=0), Seconds(0.1))
+    effects = reign.step(ev.WentOn(SHOP, "it went on"), Seconds(0.6))
+    assert [effect.text for effect in effects if isinstance(effect, Note)] == ["it went on"]
+    vassal = reign.vassals[SHOP]
+    assert (vassal.phase, vassal.why) == (Phase.WAITING, "it went on")
+
+
+def test_a_program_that_went_on_and_whose_vassal_is_gone() -> None:
+    effects = Reign(Policy()).step(ev.WentOn(SHOP, "it went on"), Seconds(0.6))
+    assert [effect.text for effect in effects if isinstance(effect, Note)] == ["it went on"]
