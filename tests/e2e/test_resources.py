@@ -314,6 +314,31 @@ def test_two_hundred_lives_leave_no_group(reign: Reign, stage: Stage, vassals: P
     await_that(lambda: empire.open_fds() == fds, "it has other files open than before")
 
 
+# -- the original's own options: one group for the Emperor and all vassals
+
+
+@pytest.mark.parametrize("option", ["pids.max=77", "pids.max:77"])
+def test_a_group_for_all_as_the_original_has_it(option: str, reign: Reign, stage: Stage, vassals: Path) -> None:
+    (vassals / "a.ini").write_text("[uwsgi]\n")
+    hierarchy = max(find_hierarchies(), key=lambda each: ("pids" in each.controllers, each.version))
+    group = Path(hierarchy.own, f"all-{os.getpid()}")
+    empire = reign("--cgroup", group, "--cgroup-opt", option, "--cgroup-dir-mode", "750").ready()
+    puppet = stage.next("a.ini")
+    members = set(map(int, (group / "cgroup.procs").read_text().split()))
+    assert members >= {empire.pid, puppet.pid}
+    assert (group / "pids.max").read_text() == "77\n"
+    assert group.stat().st_mode & 0o777 == 0o750
+    empire.stop()
+    await_that(lambda: not (group / "cgroup.procs").read_text(), "somebody is left in it")
+    group.rmdir()
+
+
+def test_an_option_of_no_group_is_named(reign: Reign) -> None:
+    empire = reign("--cgroup-opt", "memory.max=1G")
+    empire.expect("cgroup-opt = memory.max=1G: no group that cgroup names has such a file")
+    assert empire.process.wait(PATIENCE) == 1
+
+
 # -- an Emperor that is not root
 
 

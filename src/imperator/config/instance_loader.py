@@ -38,6 +38,8 @@ _PROTOCOLS: dict[str, Protocol] = {
     "http11-socket": "http",
     "http": "http",
 }
+_ALSO_OF_UWSGI = frozenset({"cgroup", "cgroup-opt", "cgroup-dir-mode"})
+"""What our Emperor acts on, and of instances only uWSGI's."""
 _OF_EMPEROR = frozenset({"emperor", "vassal"})
 """How the options begin that mean nothing to an instance, and nothing wrong either."""
 
@@ -125,7 +127,7 @@ class _Builder:
 
     def _unknown(self, given: Given) -> None:
         key = given.key
-        if options_uwsgi.is_option(key) and key not in BY_NAME:
+        if options_uwsgi.is_option(key) and (key not in BY_NAME or key in _ALSO_OF_UWSGI):
             self._uwsgi_only.append((key, given.where))
         elif key in BY_NAME or key.partition("-")[0] in _OF_EMPEROR:
             self._notes.append(

@@ -267,6 +267,21 @@ EMPEROR_OPTIONS: tuple[Option, ...] = (
     ),
     _option(
         _RESOURCES,
+        "cgroup",
+        "list",
+        "go into this control group, and make it if it is not there: all vassals are in it too",
+        "DIRECTORY",
+    ),
+    _option(
+        _RESOURCES,
+        "cgroup-opt",
+        "list",
+        "write a value to a file of those groups, like pids.max=500 (a colon does as well)",
+        "FILE=VALUE",
+    ),
+    _option(_RESOURCES, "cgroup-dir-mode", "octal", "mode of a group that is made", "MODE", default="700"),
+    _option(
+        _RESOURCES,
         "vassal-memory-max",
         "quantity",
         "memory that each vassal may have, swap included, like 512M; one that wants more is killed as a whole. Its own "

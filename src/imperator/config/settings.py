@@ -85,6 +85,9 @@ class EmperorSettings:
     """Names of capabilities, likewise; empty: no bound."""
     cap: tuple[str, ...] = ()
 
+    cgroup: tuple[str, ...] = ()
+    cgroup_opt: tuple[str, ...] = ()
+    cgroup_dir_mode: int = 0o700
     vassal_cgroup: bool = False
     cgroup_parent: str | None = None
     vassal_memory_max: int | None = None

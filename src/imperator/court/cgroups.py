@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from imperator.config import quantities
 from imperator.config.settings import EmperorSettings
-from imperator.kernel.cgroup import Place, clear, kill, prepare, remove
+from imperator.kernel.cgroup import Place, clear, kill, prepare, remove, write
 from imperator.kernel.cgroup_hierarchies import find_hierarchies
 from imperator.kernel.cgroup_limits import DeviceLimit, Limits
 from imperator.kernel.cgroup_usage import Usage, oom_kills, usage_of
@@ -76,6 +77,27 @@ def limits_of(wanted: Wanted, defaults: Limits) -> Limits:
         return defaults
     values = {name: getattr(defaults, name) for name in Limits.__slots__}
     return Limits(**{**values, **given})
+
+
+def enter_own(settings: EmperorSettings) -> None:
+    """Go where ``cgroup`` says. Raises OSError, and ValueError for an option of none of these groups."""
+    options = []
+    for text in settings.cgroup_opt:
+        parts = re.fullmatch("([^=:/]+)[=:](.+)", text)
+        if parts is None:
+            raise ValueError(f"cgroup-opt = {text}: FILE=VALUE was expected, like pids.max=500")
+        options.append((parts[1], parts[2]))
+    for directory in settings.cgroup:
+        if not os.path.isdir(directory):
+            os.mkdir(directory, settings.cgroup_dir_mode)
+    for file, value in options:
+        having = [directory for directory in settings.cgroup if os.path.exists(os.path.join(directory, file))]
+        if not having:
+            raise ValueError(f"cgroup-opt = {file}={value}: no group that cgroup names has such a file")
+        for directory in having:
+            write(directory, file, value)
+    for directory in settings.cgroup:
+        write(directory, "cgroup.procs", str(os.getpid()))
 
 
 def claim_territory(settings: EmperorSettings, owner: tuple[int, int] | None) -> Territory | None:

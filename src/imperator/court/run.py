@@ -25,7 +25,7 @@ from imperator.court import signals
 from imperator.court.addresses import InheritedSockets, OpenedSocket, open_or_take
 from imperator.court.allegiance import Allegiance
 from imperator.court.binary import Binary, binary_of
-from imperator.court.cgroups import claim_territory
+from imperator.court.cgroups import claim_territory, enter_own
 from imperator.court.charter import livery_of, monitor_options_of, policy_of
 from imperator.court.commands import SOCKET_MODE, CommandSocket
 from imperator.court.confinement import Confinement, capabilities_kept, confinement_of
@@ -135,6 +135,7 @@ def _prepare_outfit(settings: EmperorSettings, journal: Journal, start_directory
 
 
 def _claim_territory(settings: EmperorSettings, journal: Journal, stack: ExitStack) -> Territory | None:
+    enter_own(settings)
     owner = None
     if settings.uid is not None:
         gid = -1 if settings.gid is None else credentials.gid_of(settings.gid)
