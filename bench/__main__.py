@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import serving
+from bench import jails, serving
 from bench.emperors import NAMES
 from bench.empires import Empires
 from bench.goals import GOALS, Figures
@@ -24,7 +24,9 @@ SERVING: dict[str, tuple[Callable[[Path, Sequence[str], int], serving.Results], 
     "show_config": (serving.show_config, 30),
 }
 """Of one instance; the number of rounds of each side."""
-BENCHMARKS = (*EMPIRES, *SERVING)
+JAILS: dict[str, Callable[[Path], Figures]] = {"jail_spawn": jails.jail_spawn, "vassal_net": jails.vassal_net}
+"""Of ours alone, as root."""
+BENCHMARKS = (*EMPIRES, *SERVING, *JAILS)
 
 
 def _show(benchmark: str, name: str, figures: Figures) -> None:
@@ -63,7 +65,10 @@ def main() -> None:
         empires: Empires | None = None
         for benchmark in arguments.names or BENCHMARKS:
             results: dict[str, Figures] = {}
-            if benchmark in SERVING:
+            if benchmark in JAILS:
+                results["imperator"] = JAILS[benchmark](Path(root))
+                _show(benchmark, "imperator", results["imperator"])
+            elif benchmark in SERVING:
                 measure, rounds = SERVING[benchmark]
                 results = measure(Path(root), names, arguments.rounds or rounds)
                 for name in names:

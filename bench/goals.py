@@ -40,5 +40,7 @@ GOALS: dict[str, Sequence[Goal]] = {
     "hello": (Goal("kept/s", "≥", 2, times_original=True),),
     "behind_nginx": (Goal("requests/s", "≥", 0.97, times_original=True),),
     "django": (Goal("first 200 ms", "≤", 1, times_original=True), Goal("PSS MB", "≤", 1, times_original=True)),
+    "jail_spawn": (Goal("times", "≤", 2),),
+    "vassal_net": (Goal("share of plain", "≥", 0.8), Goal("ours Gbit/s", "≥", 5)),
     "show_config": (Goal("ms", "≤", 60),),
 }

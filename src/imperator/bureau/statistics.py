@@ -46,6 +46,8 @@ class EmperorFacts:
     cwd: str
     tyrant: bool
     sources: tuple[SourceFacts, ...]
+    networks: Mapping[VassalName, str | None] = field(default_factory=dict)
+    """The address of each vassal that has a network of its own; ``None``: it has no address."""
     clock_offset: float
     """What to add to the reign's clock to get seconds since 1970."""
     started: Seconds = _LOADED_AT
@@ -162,6 +164,7 @@ def _vassal(vassal: Vassal, facts: EmperorFacts, now: Seconds) -> dict[str, Any]
         "reloading": reloading,
         "source": wanted.source,
         "resources": None if instance is None else facts.usage.get(vassal.name),
+        "net": {"address": facts.networks[vassal.name]} if vassal.name in facts.networks else None,
     }
 
 

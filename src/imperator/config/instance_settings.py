@@ -156,6 +156,10 @@ class InstanceSettings:
     umask: int | None = None
     chroot: str | None = None
     unshare: tuple[str, ...] = ()
+    tuntap_device: tuple[str, ...] = ()
+    tuntap_device_rule: tuple[str, ...] = ()
+    tuntap_use_credentials: str | None = None
+    """``None``: not asked for."""
     limit_as: int = 0
     """MiB of address space."""
     rlimits: tuple[tuple[str, int], ...] = ()

@@ -13,10 +13,11 @@ _DEMAND = "On demand"
 _TYRANT = "Tyrant mode, namespaces, capabilities"
 _RESOURCES = "Resources: a control group for each vassal"
 _HARDENING = "Hardening: what a vassal cannot do"
+_NETWORK = "Networks of vassals"
 _HOOKS = "Hooks"
 _PROCESS = "The Emperor's own process"
 
-SECTIONS = (_SOURCES, _START, _DISCIPLINE, _TALK, _DEMAND, _TYRANT, _RESOURCES, _HARDENING, _HOOKS, _PROCESS)
+SECTIONS = (_SOURCES, _START, _DISCIPLINE, _TALK, _DEMAND, _TYRANT, _RESOURCES, _HARDENING, _NETWORK, _HOOKS, _PROCESS)
 
 
 def _option(section: str, name: str, kind: str, help: str, metavar: str = "VALUE", **more: object) -> Option:
@@ -358,6 +359,72 @@ EMPEROR_OPTIONS: tuple[Option, ...] = (
         "each vassal has a /tmp and a /var/tmp of its own, which are gone when it ends",
     ),
     _option(_HARDENING, "vassal-hidden-proc", "flag", "a vassal sees in /proc only the processes of its own user"),
+    _option(
+        _NETWORK,
+        "vassal-net",
+        "string",
+        "the network of each vassal: the host's; none, its own with nothing but lo in it; or bridge, its own with an "
+        "address and a way out",
+        "host|none|bridge",
+        default="host",
+    ),
+    _option(
+        _NETWORK,
+        "vassal-net-bridge",
+        "string",
+        "what the bridge of vassal-net = bridge is called; it is made, and removed at the end",
+        "NAME",
+        default="imperator0",
+    ),
+    _option(
+        _NETWORK,
+        "vassal-net-pool",
+        "string",
+        "where the addresses come from; the first is the host's own, and the vassals' gateway",
+        "NETWORK/BITS",
+        default="10.91.0.0/16",
+    ),
+    _option(_NETWORK, "vassal-net-isolate", "flag", "vassals reach this host and the outside, and not one another"),
+    _option(
+        _NETWORK,
+        "tuntap-router",
+        "list",
+        "make a TUN device and route between it and the devices that connect to the socket; with statistics, and an "
+        "address for packets over UDP",
+        "DEVICE SOCKET [STATS [GATEWAY]]",
+    ),
+    _option(
+        _NETWORK,
+        "tuntap-router-firewall-in",
+        "list",
+        "allow or deny packets to devices: the first rule that matches counts; 0.0.0.0 is any address",
+        "ACTION [SOURCE DESTINATION]",
+    ),
+    _option(
+        _NETWORK,
+        "tuntap-router-firewall-out",
+        "list",
+        "allow or deny packets from devices",
+        "ACTION [SOURCE DESTINATION]",
+    ),
+    _option(
+        _NETWORK,
+        "tuntap-router-route",
+        "list",
+        "send packets from devices to another router's gateway address, over UDP",
+        "SOURCE DESTINATION ADDRESS:PORT",
+    ),
+    _option(_NETWORK, "tuntap-router-stats", "string", "serve the tuntap router's statistics as JSON", "ADDRESS"),
+    _option(
+        _NETWORK,
+        "tuntap-use-credentials",
+        "string",
+        "devices present the user they run as before they are listened to (for router and devices alike)",
+        "true",
+        actor="both",
+    ),
+    _hook("as-root", "when the Emperor's sockets and devices are open, and it has root's rights yet"),
+    _old_hook("exec-as-root", "exec", "hook_as_root"),
     _option(_HOOKS, "vassals-start-hook", "string", "run COMMAND NAME in the vassal before it starts", "COMMAND"),
     _option(_HOOKS, "vassals-stop-hook", "string", "run COMMAND NAME after a vassal's death", "COMMAND"),
     _hook("emperor-start", "when the Emperor starts; if it fails, the Emperor does not"),

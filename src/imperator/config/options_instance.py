@@ -179,6 +179,21 @@ INSTANCE_OPTIONS: tuple[Option, ...] = (
     _option(_RIGHTS, "add-gid", "list", "a further group", "GROUP"),
     _option(_RIGHTS, "chroot", "string", "make this directory the root directory", "DIRECTORY"),
     _option(_RIGHTS, "unshare", "special", "have namespaces of its own: fs, net, ipc, pid, uts, user", "KIND,…"),
+    _option(
+        _RIGHTS,
+        "tuntap-device",
+        "list",
+        "make a TUN device, and connect it with the Emperor's tuntap-router",
+        "DEVICE [SOCKET]",
+    ),
+    _option(
+        _RIGHTS,
+        "tuntap-device-rule",
+        "list",
+        "a rule that the router applies to this instance's devices; the actions are allow, deny, and route or gateway "
+        "with an address and a port",
+        "in|out SOURCE DESTINATION ACTION [TARGET]",
+    ),
     _option(_RIGHTS, "limit-as", "integer", "the most address space", "MEGABYTES"),
     _limit("nproc", "the most processes of its user"),
     _limit("nofile", "the most open files of each process"),

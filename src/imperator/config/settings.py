@@ -83,6 +83,18 @@ class EmperorSettings:
     """Names of namespaces, each entry with commas between them."""
     emperor_cap: tuple[str, ...] = ()
     """Names of capabilities, likewise; empty: no bound."""
+    vassal_net: Literal["host", "none", "bridge"] = "host"
+    vassal_net_bridge: str = "imperator0"
+    vassal_net_pool: str = "10.91.0.0/16"
+    vassal_net_isolate: bool = False
+    tuntap_router: tuple[str, ...] = ()
+    """``DEVICE SOCKET [STATS [GATEWAY]]``."""
+    tuntap_router_firewall_in: tuple[str, ...] = ()
+    tuntap_router_firewall_out: tuple[str, ...] = ()
+    tuntap_router_route: tuple[str, ...] = ()
+    tuntap_router_stats: str | None = None
+    tuntap_use_credentials: str | None = None
+    """``None``: not asked for."""
     cap: tuple[str, ...] = ()
 
     cgroup: tuple[str, ...] = ()
@@ -109,6 +121,8 @@ class EmperorSettings:
     vassals_start_hook: str | None = None
     vassals_stop_hook: str | None = None
     hook_emperor_start: tuple[Hook, ...] = ()
+    hook_as_root: tuple[Hook, ...] = ()
+    """Of the Emperor itself."""
     hook_as_emperor_before_vassal: tuple[Hook, ...] = ()
     hook_as_emperor: tuple[Hook, ...] = ()
     hook_as_emperor_setns: tuple[Hook, ...] = ()

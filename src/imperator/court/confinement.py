@@ -11,7 +11,7 @@ from imperator.config.settings import EmperorSettings
 from imperator.court.hardening import Hardening, hardening_of
 from imperator.kernel.capabilities import Capabilities, capabilities_of, permitted
 from imperator.kernel.jail import NEW_MOUNTS
-from imperator.kernel.namespaces import flags_of
+from imperator.kernel.namespaces import NETWORK, flags_of
 
 T = TypeVar("T")
 
@@ -34,6 +34,8 @@ def confinement_of(settings: EmperorSettings) -> Confinement:
     namespaces = _named("emperor-use-clone", settings.emperor_use_clone, flags_of)
     if hardening is not None and hardening.needs_mounts:
         namespaces |= NEW_MOUNTS
+    if settings.vassal_net != "host":
+        namespaces |= NETWORK
     return Confinement(
         namespaces=namespaces,
         hardening=hardening,

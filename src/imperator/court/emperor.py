@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from imperator.bureau.journal import Journal
 from imperator.config.settings import EmperorSettings
+from imperator.court.address_pool import PoolError
 from imperator.court.binary import Binary
 from imperator.court.cgroups import Groups, default_limits, refuse_limits
 from imperator.court.children import Children
@@ -20,11 +21,13 @@ from imperator.court.environment import Environment
 from imperator.court.errands import Errands
 from imperator.court.guardian import Guardian
 from imperator.court.hooks import HookRunner
+from imperator.court.networks import Networks
 from imperator.court.ondemand import DEFAULT_MODE, DEFAULT_MODE_OF_A_TYRANT, Doorbells, Means
 from imperator.court.processes import Processes
 from imperator.court.recruiter import Ends, Recruiter
 from imperator.court.scribe import Scribe
 from imperator.court.spawner import Spawner
+from imperator.court.tuntap import RouterOutfit, TuntapRouter
 from imperator.court.watch import Watch
 from imperator.kernel.cgroup import Place
 from imperator.kernel.cgroup_usage import Usage
@@ -54,6 +57,8 @@ class Emperor:
         limits: tuple[int, int],
         confinement: Confinement,
         territory: Territory | None,
+        networks: Networks | None,
+        tuntap_routers: Iterable[RouterOutfit] = (),
     ) -> None:
         self.loop = loop
         self.journal = journal
@@ -76,7 +81,11 @@ class Emperor:
         self._processes = Processes(
             loop, self._watch, self.post, self._spawner.hear_reports, self._guardian, self._complain, self._groups
         )
-        self._recruiter = Recruiter(self._spawner, settings, livery, binary, environment, limits, confinement)
+        self._engineer = None if networks is None else networks.engineer
+        if self._engineer is not None:
+            self._engineer.attach(loop, self._complain)
+        self._tuntap = [TuntapRouter(loop, outfit, self._say_of_tuntap, self._complain) for outfit in tuntap_routers]
+        self._recruiter = Recruiter(self._spawner, settings, livery, binary, environment, limits, confinement, networks)
         self._errands = Errands(loop, self._guardian, self._spawner)
         self._hooks = HookRunner(self._errands, self._recruiter, settings, self.say)
         self._children = Children(loop, self._claim, lambda: self._spawner.busy)
@@ -179,7 +188,7 @@ class Emperor:
         serial, wanted = effect.serial, effect.wanted
 
         def expect(ends: Ends) -> None:
-            process = self._processes.expect(serial, wanted.name, ends.emperor, ends.config, ends.inode)
+            process = self._processes.expect(serial, wanted.name, ends.emperor, ends.config, ends.inode, ends.network)
             if ends.output >= 0:
                 self._scribe.listen(serial, wanted.name, ends.output)
             if wanted.config is not None:
@@ -193,6 +202,10 @@ class Emperor:
             else:
                 refuse_limits(wanted)
             self._recruiter.recruit(serial, wanted, listening, expect, places)
+        except PoolError as error:
+            if self._groups is not None:
+                self._groups.forget(serial)
+            self.post(SpawnFailed(serial, str(error)))
         except (ValueError, Unavailable) as error:
             self.post(SpawnFailed(serial, str(error)))
         except OSError as error:  # EMFILE, ENFILE, ENOMEM
@@ -225,6 +238,12 @@ class Emperor:
     def spawner_replaced(self) -> None:
         self._complain("the spawner process died; there is a new one, no vassal was touched")
 
+    # -- what others want to know
+
+    def networks(self) -> dict[VassalName, str | None]:
+        """The address of each running vassal that has a network of its own."""
+        return self._processes.networks()
+
     # -- what the other helpers want to know and to say
 
     def _everyone(self) -> Iterable[int]:
@@ -232,6 +251,9 @@ class Emperor:
 
     def _complain(self, text: str) -> None:
         self.say(Severity.ERROR, "helper", text)
+
+    def _say_of_tuntap(self, text: str) -> None:
+        self.say(Severity.NOTICE, "tuntap", text)
 
     # -- children
 
@@ -246,7 +268,8 @@ class Emperor:
             self._errands.ended(errand)
             return True
         # A helper is reaped by whoever replaces it, when its socket closes: in a moment, if it has not been already.
-        return pid in (self._spawner.pid, self._guardian.pid, self._scribe.pid)
+        helpers = (self._spawner, self._guardian, self._scribe, self._engineer, *self._tuntap)
+        return any(helper is not None and pid == helper.pid for helper in helpers)
 
     # -- figures
 
@@ -282,5 +305,9 @@ class Emperor:
         self._scribe.close()
         if self._groups is not None:
             self._groups.close()
+        if self._engineer is not None:
+            self._engineer.close()
+        for router in self._tuntap:
+            router.close()
         self._children.close()
         self._watch.close()

@@ -33,6 +33,9 @@ _OURS = frozenset(
         b"IMPERATOR_MONITOR",
         b"IMPERATOR_ATTRIBUTES",
         b"IMPERATOR_PORT",
+        b"IMPERATOR_NET",
+        b"IMPERATOR_NET_ADDRESS",
+        b"IMPERATOR_NET_GATEWAY",
     }
 )
 _FOR_VASSALS = b"UWSGI_VASSAL_"

@@ -16,6 +16,7 @@ from signal import SIGKILL, SIGTERM
 from imperator.court.background import Background
 from imperator.court.cgroups import Groups
 from imperator.court.guardian import Guardian
+from imperator.court.networks import Connection
 from imperator.court.watch import Watch
 from imperator.kernel.background import command_of
 from imperator.kernel.processes import ignores_as_init, kill_group, reap, send_signal
@@ -32,10 +33,19 @@ _MOST_UNSENT = 4 * LONGEST_OWN_CONFIG
 class Process:
     """One instance. ``pid`` is -1 until it is known, file descriptors are -1 where there is none (any more)."""
 
-    __slots__ = ("config", "emperor", "inode", "name", "pid", "processes", "serial", "signalled", "spoke", "unsent")
+    __slots__ = (
+        "config", "emperor", "inode", "name", "network", "pid", "processes", "serial", "signalled", "spoke", "unsent",
+    )  # fmt: skip
 
     def __init__(
-        self, processes: Processes, serial: Serial, name: VassalName, emperor: int, config: int, inode: int
+        self,
+        processes: Processes,
+        serial: Serial,
+        name: VassalName,
+        emperor: int,
+        config: int,
+        inode: int,
+        network: Connection | None,
     ) -> None:
         self.processes = processes
         self.serial = serial
@@ -48,6 +58,7 @@ class Process:
         self.spoke = self.signalled = False
         self.unsent = b""
         """What there is no room for in the socket of the configuration yet."""
+        self.network = network
 
     def readable(self, fd: int) -> None:
         """Take in all bytes that are there; at the end of the stream, close."""
@@ -123,6 +134,9 @@ class Process:
             self.processes.loop.remove_writer(self.config)
             os.close(self.config)
             self.config = -1
+        if self.network is not None:
+            self.network.end()
+            self.network = None
 
 
 class Processes:
@@ -152,9 +166,17 @@ class Processes:
     def __len__(self) -> int:
         return len(self._by_serial)
 
-    def expect(self, serial: Serial, name: VassalName, emperor: int, config: int, inode: int) -> Process:
+    def expect(
+        self,
+        serial: Serial,
+        name: VassalName,
+        emperor: int,
+        config: int,
+        inode: int,
+        network: Connection | None = None,
+    ) -> Process:
         """A process was asked for: these are our ends of its file descriptors, from now on owned here."""
-        process = Process(self, serial, name, emperor, config, inode)
+        process = Process(self, serial, name, emperor, config, inode, network)
         self._by_serial[serial] = process
         self.watch.add(emperor, process)
         return process
@@ -179,6 +201,14 @@ class Processes:
 
     def by_pid(self, pid: int) -> Process | None:
         return self._by_pid.get(pid)
+
+    def networks(self) -> dict[VassalName, str | None]:
+        """The address of each that has a network of its own; ``None``: it has, but only ``lo``."""
+        return {
+            process.name: None if process.network.address is None else str(process.network.address)
+            for process in self._by_serial.values()
+            if process.network is not None
+        }
 
     def pids(self) -> Iterable[int]:
         return self._by_pid

@@ -16,6 +16,7 @@ from imperator.config.variables import ATTRIBUTES, MONITOR
 from imperator.court.binary import Binary, is_imperator
 from imperator.court.confinement import Confinement
 from imperator.court.environment import Environment
+from imperator.court.networks import Connection, Networks
 from imperator.court.spawner import EnvironmentId, Order, Spawner
 from imperator.kernel.cgroup import Place
 from imperator.kernel.credentials import groups_of
@@ -38,6 +39,8 @@ class Ends:
     output: int
     inode: int
     """Of the vassal's end of the emperor fd."""
+    network: Connection | None
+    """Its own network; to be ended with it."""
 
 
 class Recruiter:
@@ -52,7 +55,9 @@ class Recruiter:
         environment: Environment,
         limits: tuple[int, int],
         confinement: Confinement,
+        networks: Networks | None,
     ) -> None:
+        self._networks = networks
         self._confinement = confinement
         self._spawner = spawner
         self._settings = settings
@@ -89,10 +94,14 @@ class Recruiter:
         expect: Callable[[Ends], object],
         places: Sequence[Place],
     ) -> None:
-        """Ask for a vassal's process. Raises OSError if its file descriptors cannot be made: nothing is left then."""
+        """Ask for a vassal's process. Nothing is left of it if this fails.
+
+        Raises OSError if its file descriptors cannot be made, PoolError if there is no address for it.
+        """
         ours: list[int] = []
         theirs: list[tuple[int, tuple[int, ...]]] = []
         lent: list[int] = []
+        network: Connection | None = None
         try:
             emperor, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             child.setblocking(True)
@@ -115,21 +124,32 @@ class Recruiter:
                 theirs.append((write_end, (1, 2)))
             if listening is not None:
                 theirs.append((listening, (0,)))
-            order = self._order(serial, wanted, theirs, places)
+            if self._networks is not None:
+                network = self._networks.connect(serial, wanted.name)
+            order = self._order(serial, wanted, theirs, places, network)
         except BaseException:
             for fd in ours + lent:
                 os.close(fd)
+            if network is not None:
+                network.end()
             raise
-        expect(Ends(ours[0], config, output, os.fstat(lent[0]).st_ino))
+        expect(Ends(ours[0], config, output, os.fstat(lent[0]).st_ino, network))
         self._spawner.spawn(order)
         for fd in lent:
             os.close(fd)
 
     def _order(
-        self, serial: Serial, wanted: Wanted, theirs: list[tuple[int, tuple[int, ...]]], places: Sequence[Place]
+        self,
+        serial: Serial,
+        wanted: Wanted,
+        theirs: list[tuple[int, tuple[int, ...]]],
+        places: Sequence[Place],
+        network: Connection | None,
     ) -> Order:
         settings = self._settings
         variables = self._environment.own(wanted.name, wanted.directory)
+        if network is not None:
+            variables |= network.variables
         commands: list[list[bytes]] = []
         if settings.vassals_start_hook is not None:
             variables[b"UWSGI_VASSALS_DIR"] = os.fsencode(wanted.directory)
@@ -158,6 +178,7 @@ class Recruiter:
             chdir_at_last=None if chdir is None else os.fsencode(chdir),
             clone_flags=self._confinement.namespaces,
             bounding=None if self._confinement.bounding is None else sorted(self._confinement.bounding),
+            network=None if network is None else network.special,
             limits=self._limits,
             places=places,
             hardening=self._confinement.hardening,

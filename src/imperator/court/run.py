@@ -30,9 +30,12 @@ from imperator.court.charter import livery_of, monitor_options_of, policy_of
 from imperator.court.commands import SOCKET_MODE, CommandSocket
 from imperator.court.confinement import Confinement, capabilities_kept, confinement_of
 from imperator.court.emperor import Emperor
+from imperator.court.engineer import Engineer
 from imperator.court.environment import for_vassals
+from imperator.court.networks import Networks
 from imperator.court.service import Service
 from imperator.court.sources import Sources
+from imperator.court.tuntap import RouterOutfit, open_routers
 from imperator.kernel import credentials
 from imperator.kernel.capabilities import hold, keep_over_change_of_user
 from imperator.kernel.cgroups import Territory, Unavailable
@@ -65,6 +68,8 @@ class Outfit:
     commands: OpenedSocket | None
     confinement: Confinement
     territory: Territory | None
+    networks: Networks | None
+    tuntap_routers: list[RouterOutfit]
 
 
 def run(settings: EmperorSettings, journal: Journal, start_directory: str) -> int:
@@ -109,6 +114,11 @@ def _prepare_outfit(settings: EmperorSettings, journal: Journal, start_directory
             stack.callback(opened.remove_file, journal.write)
             stack.callback(opened.socket.close)
     territory = _claim_territory(settings, journal, stack)
+    networks = Networks.of(settings)
+    if networks is not None and networks.engineer is not None:
+        _build_bridge(networks.engineer, journal, stack)
+    tuntap_routers = open_routers(settings, stack)
+    _run_hooks("as-root", settings.hook_as_root)
     for path in dict.fromkeys(filter(None, (settings.emperor_pidfile, settings.pidfile))):
         _write_pid_file(path, stack)
     if settings.emperor_procname is not None:
@@ -130,8 +140,9 @@ def _prepare_outfit(settings: EmperorSettings, journal: Journal, start_directory
         os.environ[name] = value
     for name in settings.unenv:
         os.environ.pop(name, None)
-    _run_start_hooks(settings.hook_emperor_start)
-    return Outfit(binary, limits, raised, monitors, notifier, inherited, stats, commands, confinement, territory)
+    _run_hooks("emperor-start", settings.hook_emperor_start)
+    rest = (confinement, territory, networks, tuntap_routers)
+    return Outfit(binary, limits, raised, monitors, notifier, inherited, stats, commands, *rest)
 
 
 def _claim_territory(settings: EmperorSettings, journal: Journal, stack: ExitStack) -> Territory | None:
@@ -171,6 +182,17 @@ def _write_pid_file(path: str, stack: ExitStack) -> None:
     stack.callback(remove)
 
 
+def _build_bridge(engineer: Engineer, journal: Journal, stack: ExitStack) -> None:
+    try:
+        note = engineer.start()
+    except OSError as error:
+        raise CannotReign(f"vassal-net = bridge: {error.strerror}") from error
+    stack.callback(engineer.close)
+    if note:
+        text = f"vassals reach each other and this host, and nobody else: there is no address translation: {note}"
+        journal.write(Severity.WARNING, "network", text)
+
+
 def _rename_process(name: str) -> None:
     from setproctitle import setproctitle
 
@@ -178,13 +200,13 @@ def _rename_process(name: str) -> None:
     set_process_name(name)
 
 
-def _run_start_hooks(hooks: tuple[Hook, ...]) -> None:
+def _run_hooks(phase: str, hooks: tuple[Hook, ...]) -> None:
     for hook in hooks:
         try:
             run_hook(hook.action, hook.argument)
         except HookFailed as error:
             where = f"{hook.where}: " if hook.where else ""
-            text = f"{where}hook-emperor-start = {shown(hook.action, hook.argument)}: {error}"
+            text = f"{where}hook-{phase} = {shown(hook.action, hook.argument)}: {error}"
             raise HookFailed(text) from error
 
 
@@ -202,6 +224,8 @@ async def _reign(settings: EmperorSettings, journal: Journal, start_directory: s
         outfit.limits,
         outfit.confinement,
         outfit.territory,
+        outfit.networks,
+        outfit.tuntap_routers,
     )
     sources = Sources(outfit.monitors, emperor.post, emperor.say)
     service = Service(loop, outfit.notifier, lambda: describe(emperor), emperor.say)
@@ -295,6 +319,7 @@ def _facts(settings: EmperorSettings, start_directory: str, sources: Sources, em
         ),
         clock_offset=offset,
         usage=emperor.usage,
+        networks=emperor.networks(),
     )
 
 

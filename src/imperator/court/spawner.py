@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from imperator.court.hardening import Hardening
 from imperator.court.helper import start_helper
@@ -57,6 +57,8 @@ class Order:
     """Those to enter, as /proc/PID/ns calls them; empty: all that are not the Emperor's."""
     clone_flags: int = 0
     """Flags of clone(2): namespaces of its own."""
+    network: dict[str, Any] | None = None
+    """What the child does in a network namespace of its own: see ``kernel/interfaces.py``; ``None``: nothing."""
     bounding: Sequence[int] | None = None
     """The only capabilities that it can ever have; ``None``: as the Emperor."""
     tenancy: tuple[bytes, bool] | None = None
@@ -83,6 +85,7 @@ class Order:
             or self.chdir_at_last
             or self.namespaces_of
             or self.clone_flags
+            or self.network is not None
             or self.bounding is not None
             or self.bind is not None
             or self.remove_socket is not None
@@ -105,6 +108,7 @@ class Order:
                 "namespaces": list(self.namespaces),
                 "all_hooks": self.all_hooks,
                 "clone_flags": self.clone_flags,
+                "network": self.network,
                 "tenancy": self.tenancy,
                 "bind": self.bind,
                 "remove_socket": self.remove_socket,

@@ -40,6 +40,7 @@ from imperator.instance.rights import (
     set_umask,
 )
 from imperator.instance.traces import Traces, name_process
+from imperator.instance.tuntap import start_devices
 from imperator.kernel.hooks import HookFailed, run_hook, shown
 
 Say = Callable[[str], None]
@@ -145,7 +146,10 @@ class Phases:
         self._bind_all()
 
     def _enter_jail(self) -> None:
-        if leave_namespaces(self.settings):
+        left = leave_namespaces(self.settings)
+        if self.settings.tuntap_device:
+            start_devices(self.settings, identity_asked(self.settings), self.say)
+        if left:
             self.traces.in_this_process()
             self._run("post-jail", self.settings.hook_post_jail)
         elif self.settings.hook_post_jail:

@@ -31,9 +31,11 @@ from imperator.instance.link import Link, Unlinked, link_from
 from imperator.instance.listening import Listening
 from imperator.instance.loading import NoApplication, load_application, prepare_python, take_leave
 from imperator.instance.master import HEARD, Ending, Master
-from imperator.instance.patch import become_ourselves
+from imperator.instance.patch import RELOADS, become_ourselves
 from imperator.instance.phases import HOOK_FAILED, REPLACEMENT, Phases
+from imperator.instance.rights import identity_asked
 from imperator.instance.traces import name_process
+from imperator.instance.tuntap import start_devices
 from imperator.instance.voice import Voice
 
 _HARAKIRI = "a request took too long (harakiri)"
@@ -60,6 +62,7 @@ def run(configuration: Configuration, argv: Sequence[str], directory: str) -> in
     if choice.engine == "uwsgi":
         from imperator.instance.uwsgi_engine import become_uwsgi
 
+        _start_devices(settings, say)
         become_uwsgi(configuration, settings, argv, os.environ)
     instance = Instance(configuration, settings, choice, argv, directory, say)
     try:
@@ -69,6 +72,17 @@ def run(configuration: Configuration, argv: Sequence[str], directory: str) -> in
         if isinstance(error, CannotLoad) and error.details:
             say(error.details)
         return FAILED
+
+
+def _start_devices(settings: InstanceSettings, say: Voice) -> None:
+    """``tuntap-device``, which this uWSGI is built without: before it is there, so that its hooks find them."""
+    if not settings.tuntap_device or RELOADS in os.environ:
+        return
+    if settings.unshare:
+        text = "a device made by Imperator would stay outside of the namespaces that uWSGI unshares later"
+        hint = "let the Emperor make them (emperor-use-clone = net), or say engine = granian"
+        raise ConfigurationError("tuntap-device and unshare with engine = uwsgi", text, hint)
+    start_devices(settings, identity_asked(settings), say)
 
 
 class Instance:

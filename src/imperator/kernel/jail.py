@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from typing import Final
 
 NEW_MOUNTS: Final = 0x00020000
@@ -27,10 +28,12 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 class Jail:
     """One process's namespaces. ``flags`` are those of clone(2)."""
 
-    def __init__(self, flags: int) -> None:
+    def __init__(self, flags: int, plug: Callable[[int], None] | None = None) -> None:
+        """``plug`` connects a pid's network namespace with ours; it may raise OSError."""
         self.flags = flags
-        self._gate = os.pipe2(os.O_CLOEXEC) if flags & NEW_USERS else None
-        """The child waits at it until its ids are mapped, which only a process outside can do."""
+        self._plug = plug
+        self._gate = os.pipe2(os.O_CLOEXEC) if flags & NEW_USERS or plug is not None else None
+        """The child waits at it until its ids are mapped, and its network is plugged in: for a process outside."""
 
     def clone(self, plain: tuple[int, ...]) -> int:
         """The system call with our flags: 0 in the child, its pid outside, -1 with errno set."""
@@ -44,13 +47,18 @@ class Jail:
         failed = ctypes.get_errno() if pid < 0 else 0
         try:
             if pid > 0:
-                for kind in ("uid", "gid"):
-                    with open(f"/proc/{pid}/{kind}_map", "w") as file:
-                        file.write(EVERY_ID)
+                what = "the ids of its user namespace cannot be mapped"
+                if self.flags & NEW_USERS:
+                    for kind in ("uid", "gid"):
+                        with open(f"/proc/{pid}/{kind}_map", "w") as file:
+                            file.write(EVERY_ID)
+                if self._plug is not None:
+                    what = "it cannot be plugged into the bridge of vassal-net"
+                    self._plug(pid)
                 os.write(writing, b"!")
         except OSError as error:
             # It is the Emperor's child and not ours, so the Emperor hears of its end, and why from what it reports.
-            os.write(writing, str(error.strerror).encode())
+            os.write(writing, f"{what}: {error.strerror}".encode())
         finally:
             os.close(reading)
             os.close(writing)
@@ -69,7 +77,7 @@ class Jail:
             said = os.read(reading, 200)
             os.close(reading)
             if said != b"!":
-                raise OSError(0, f"the ids of its user namespace cannot be mapped: {said.decode() or 'no spawner'}")
+                raise OSError(0, said.decode() or "the spawner has ended meanwhile")
         if self.flags & NEW_MOUNTS:
             result = _libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None)
             if result != 0:

@@ -32,6 +32,7 @@ NAMESPACES: Final = {
 MOUNTS: Final = NAMESPACES["fs"]
 USERS: Final = NAMESPACES["user"]
 PIDS: Final = NAMESPACES["pid"]
+NETWORK: Final = NAMESPACES["net"]
 
 _MS_REC: Final = 0x4000
 _MS_PRIVATE: Final = 1 << 18

@@ -28,6 +28,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
 CLONE_PARENT = 0x00008000
@@ -113,6 +114,8 @@ class Spawner:
         self.directory = b""
         """Where we are: most vassals start in the same place, so it is gone to before the clone, and seldom."""
         self.clone = (SYS_CLONE[os.uname().machine], CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
+        self.plugs: Any = None
+        """The way to plug vassals into a bridge, once the first is to be: see :mod:`.veth`."""
         self.answers: list[tuple[int, int, str]] = []
         """Not sent yet: while there is work, several go in one message."""
 
@@ -187,6 +190,8 @@ class Spawner:
                 load("cgroup")
             if special["hardening"] is not None:
                 load("hardening").load_all(load, special["hardening"])
+            if special["network"] is not None:
+                load("interfaces")
         refusal = None
         try:
             if (limits := limits or self.limits) != self.limits_now:
@@ -198,7 +203,10 @@ class Spawner:
             return serial, -1, str(error.strerror)
         jail = None
         if special is not None and special["clone_flags"]:
-            jail = load("jail").Jail(special["clone_flags"])
+            plug = None
+            if special["network"] is not None and special["network"]["address"] is not None:
+                plug = self.plug_of(special["network"])
+            jail = load("jail").Jail(special["clone_flags"], plug)
             pid = jail.clone(self.clone)
         else:
             pid = _careful.syscall(*self.clone)
@@ -215,6 +223,13 @@ class Spawner:
                 _execve(place, argv, variables)
         special_or_failed = (environment, directory, binaries, programs, variables, dies_with_emperor, special)
         return self.longer_way(serial, jail, *special_or_failed)
+
+    def plug_of(self, network: dict[str, Any]) -> Callable[[int], None]:
+        """What plugs a process's network namespace into the bridge."""
+        if self.plugs is None:
+            self.plugs = load("veth").Plugs()
+        plugs = self.plugs
+        return lambda pid: plugs.plug(pid, network)
 
     def calls(self, fds: list[int], targets: list[list[int]], dies_with_emperor: bool) -> list[Call]:
         """What every child does first, made ready: a session of its own, and no file descriptor but its own.
@@ -252,6 +267,8 @@ class Spawner:
                 preparation.join(special["places"])  # before all else: nothing of it ever runs outside
             if jail is not None:
                 jail.settle()
+            if special is not None and special["network"] is not None:
+                load("interfaces").settle(special["network"])
             if special is None or special["credentials"] is None:
                 preparation.enter(directory)  # known already, but for the reason if it cannot be
             if special is not None:
