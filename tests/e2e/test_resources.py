@@ -226,8 +226,11 @@ def test_what_each_vassal_uses_is_in_the_status(reign: Reign, stage: Stage, vass
 # -- the end
 
 
-def test_a_child_in_the_background_does_not_survive_a_vassal(reign: Reign, stage: Stage, vassals: Path) -> None:
-    empire, a, b = two(reign, stage, vassals, "--vassal-cgroup")
+@pytest.mark.parametrize("options", [(), ("--emperor-subreaper",)], ids=["", "of an Emperor that adopts it"])
+def test_a_child_in_the_background_does_not_survive_a_vassal(
+    options: tuple[str, ...], reign: Reign, stage: Stage, vassals: Path
+) -> None:
+    empire, a, b = two(reign, stage, vassals, "--vassal-cgroup", *options)
     background, others = os.pidfd_open(a.daemon()), os.pidfd_open(b.daemon())
     (vassals / "a.ini").unlink()
     empire.expect(r"a\.ini .*removed")
