@@ -45,7 +45,8 @@ AT_ONCE = 50
 
 def groups_of(pid: int) -> list[Path]:
     """What an Emperor has among the control groups, of whatever hierarchy."""
-    return [path for path in Path("/sys/fs/cgroup").rglob(f"imperator-{pid}") if path.is_dir()]
+    name = f"imperator-{pid}"
+    return [Path(place, name) for place, directories, _ in os.walk("/sys/fs/cgroup") if name in directories]
 
 
 def group_directories(empire: Empire) -> list[Path]:
