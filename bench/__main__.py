@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import jails, serving
+from bench import jails, routers, serving
 from bench.emperors import NAMES
 from bench.empires import Empires
 from bench.goals import GOALS, Figures
@@ -24,7 +24,11 @@ SERVING: dict[str, tuple[Callable[[Path, Sequence[str], int], serving.Results], 
     "show_config": (serving.show_config, 30),
 }
 """Of one instance; the number of rounds of each side."""
-JAILS: dict[str, Callable[[Path], Figures]] = {"jail_spawn": jails.jail_spawn, "vassal_net": jails.vassal_net}
+JAILS: dict[str, Callable[[Path], Figures]] = {
+    "jail_spawn": jails.jail_spawn,
+    "vassal_net": jails.vassal_net,
+    "tuntap": routers.tuntap_router,
+}
 """Of ours alone, as root."""
 BENCHMARKS = (*EMPIRES, *SERVING, *JAILS)
 

@@ -41,6 +41,7 @@ GOALS: dict[str, Sequence[Goal]] = {
     "behind_nginx": (Goal("requests/s", "≥", 0.97, times_original=True),),
     "django": (Goal("first 200 ms", "≤", 1, times_original=True), Goal("PSS MB", "≤", 1, times_original=True)),
     "jail_spawn": (Goal("times", "≤", 2),),
+    "tuntap": (Goal("to the host/s", "≥", 20_000), Goal("device to device/s", "≥", 20_000)),
     "vassal_net": (Goal("share of plain", "≥", 0.8), Goal("ours Gbit/s", "≥", 5)),
     "show_config": (Goal("ms", "≤", 60),),
 }
