@@ -16,11 +16,18 @@ if TYPE_CHECKING:
 
 USAGE_ERROR = 2
 CONFIGURATION_ERROR = 1
+INTERRUPTED = 128 + 2  # as a shell says of a program that SIGINT has ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the command line says; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:  # before anything was begun that would end in an order of its own
+        return INTERRUPTED
+
+
+def _main(arguments: list[str]) -> int:
     match arguments:
         case ["status", *rest]:
             from imperator.cli import status

@@ -86,17 +86,21 @@ class Phases:
         try:
             self._prepare()
         except BaseException:
-            self.at_exit()
-            for one in self.listening:
-                one.socket.close()
-                if one.file is not None:
-                    remove_file(one.file)
+            self.give_up()
             raise
         return self.listening
 
     def _told_to_stop(self, number: int, frame: object) -> NoReturn:
         self.say(f"stop: {signal.Signals(number).name}, while it was starting")
         raise SystemExit(0)
+
+    def give_up(self) -> None:
+        """The end of an instance that has never served: no socket of it is left, whatever ``vacuum`` says."""
+        self.at_exit()
+        for one in self.listening:
+            one.socket.close()
+            if one.file is not None:
+                remove_file(one.file)
 
     def _prepare(self) -> None:
         settings = self.settings
