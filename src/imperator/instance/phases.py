@@ -110,8 +110,7 @@ class Phases:
             self._run("asap", settings.hook_asap)
         self.traces.open_log("logto", settings.logto)
         name_process(settings, "master" if settings.master or settings.processes > 1 else "worker 1")
-        if not self.is_reload:
-            self.traces.write_pidfile("pidfile", settings.pidfile)
+        self.traces.write_pidfile("pidfile", settings.pidfile, is_reload=self.is_reload)
         self._take(take_inherited(settings, self.environment, self.say))
 
         if not self.is_reload:
@@ -144,8 +143,7 @@ class Phases:
 
         self.traces.open_log("logto2", settings.logto2)
         self._enter_directory()
-        if not self.is_reload:
-            self.traces.write_pidfile("pidfile2", settings.pidfile2)
+        self.traces.write_pidfile("pidfile2", settings.pidfile2, is_reload=self.is_reload)
         self._bind_all()
 
     def _enter_jail(self) -> None:
