@@ -118,6 +118,7 @@ def listeners() -> str:
 def test_more_than_the_kernel_lets_wait(start: Start, port: int) -> None:
     instance = start(line(port), "module = app", "listen = 1000000")
     instance.expect("listen = 1000000 is more than net.core.somaxconn allows")
+    instance.expect(ACCEPTS)
     assert get(port) == "one"
 
 

@@ -100,7 +100,10 @@ class Phases:
         for one in self.listening:
             one.socket.close()
             if one.file is not None:
-                remove_file(one.file)
+                try:
+                    remove_file(one.file)
+                except OSError as error:
+                    self.say(f"{one.file.path} cannot be removed: {error.strerror} (uid {os.geteuid()})")
 
     def _prepare(self) -> None:
         settings = self.settings
