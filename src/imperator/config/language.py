@@ -257,7 +257,7 @@ class _Language:
         elif key in self._injected:
             self._injected[key].append(value)
         elif key in ("declare-option", "declare-option2"):
-            self._custom.declare(given)
+            self.configuration.declared.add(self._custom.declare(given))
         elif key == "resolve":
             if self._texts.allows(value, given.where, "host"):
                 self._keep(self._expansion.resolved(given))
