@@ -75,10 +75,15 @@ def load(
     what reads for it, where not everything may be read.
     """
     language = _Language(environ, directory, program, further, texts or Texts(environ, directory, program))
-    language.environment()
-    language.command_line(argv)
-    language.expand()
-    language.configure()
+    try:
+        language.environment()
+        language.command_line(argv)
+        language.expand()
+        language.configure()
+    except ConfigurationError as error:
+        fallback = language.configuration.last("fallback-config")
+        error.fallback = fallback.value if fallback is not None else None
+        raise
     return language.configuration
 
 
