@@ -133,8 +133,8 @@ def parse(text: str, name: str, form: str | None = None) -> Document:
             _toml(text, document)
         case _:
             _ini(text, document)
-            if document.slip is not None:
-                raise ConfigurationError(document.slip.where, document.slip.text)
+    if document.slip is not None:
+        raise ConfigurationError(document.slip.where, document.slip.text)
     return document
 
 
@@ -226,7 +226,10 @@ def _yaml(text: str, document: Document) -> None:
     if not names:
         document.take(yaml_reader.real(text, document.where))
     for name in names:
-        document.sections[name] = section(text, document.where, "yaml", name).entries
+        found = section(text, document.where, "yaml", name)
+        document.sections[name] = found.entries
+        if found.notes and document.slip is None:
+            document.slip = found.notes[0]
 
 
 def _json(text: str, document: Document) -> None:
