@@ -341,7 +341,7 @@ class _Language:
             self._add(Given(entry.key, entry.value, f"{path}:{entry.line}", via=tuple(self._open[:-1])))
         self._open.pop()
         self.configuration.notes += found.notes
-        if asked is not None and found.forgets_itself and by is not None:
+        if head != name and found.forgets_itself and by is not None:
             by.value = path
         elif is_first:
             self._magic.values["O"] = name
