@@ -46,12 +46,15 @@ def _hello(root: Path, socket: str) -> Path:
 
 
 def _both_ways(name: str, file: Path, port: int) -> Figures:
+    figures = {}
     with living(name, file) as instance:
         instance.first_answer(("127.0.0.1", port))
-        return {
-            "kept/s": requests_per_second(f"http://127.0.0.1:{port}/", LOAD_SECONDS, keep_alive=True),
-            "closed/s": requests_per_second(f"http://127.0.0.1:{port}/", LOAD_SECONDS, keep_alive=False),
-        }
+        for way, keep_alive in (("kept", True), ("closed", False)):
+            before = instance.cpu_seconds()
+            speed = requests_per_second(f"http://127.0.0.1:{port}/", LOAD_SECONDS, keep_alive=keep_alive)
+            figures[f"{way}/s"] = speed
+            figures[f"{way} CPU µs"] = (instance.cpu_seconds() - before) / (speed * LOAD_SECONDS) * 1e6
+    return figures
 
 
 def hello(root: Path, names: Sequence[str], rounds: int) -> Results:
@@ -103,7 +106,12 @@ def django(root: Path, names: Sequence[str], rounds: int) -> Results:
     def measure(name: str) -> Figures:
         with living(name, file) as instance:
             took = instance.first_answer(("127.0.0.1", port))
-            return {"first 200 ms": took * 1e3, "PSS MB": instance.memory(), "processes": len(instance.pids())}
+            return {
+                "first 200 ms": took * 1e3,
+                "CPU ms": instance.cpu_seconds() * 1e3,
+                "PSS MB": instance.memory(),
+                "processes": len(instance.pids()),
+            }
 
     return in_turns(measure, names, rounds)
 

@@ -9,6 +9,7 @@ _GARBAGE = "the original reads memory that is none of its business"
 _SECTION = "a section can be asked for wherever a file is named; the original refuses"
 _YAML = "the original's reader loses this, and a real YAML parser reads it"
 _XML = "the original (with expat) takes a part of the text for the whole"
+_SECTIONS_OF_XML = "an element of any name can be a section, for several vassals in one file"
 
 DECISIONS: Final[dict[str, str]] = {
     "command-line-logic-around-a-flag": _CRASH,
@@ -34,6 +35,8 @@ DECISIONS: Final[dict[str, str]] = {
     "xml/newline_inside.xml": _XML,
     "xml/processing_instruction.xml": _XML,
     "xml/includes.xml": "the original forgets what stands after an included XML file",
+    "xml-id-of-an-element-that-is-no-uwsgi": _SECTIONS_OF_XML,
+    "xml-name-of-an-element": _SECTIONS_OF_XML,
     "yaml/carriage_returns.yaml": "the original keeps the carriage return as a part of each value",
     "yaml/empty_values.yaml": _YAML,
     "yaml/flow_root.yaml": _YAML,

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from .decisions import DECISIONS
-from .oracle import Answer, Case, Refused, Shown, ask_command, ask_in_process, ask_uwsgi
+from .oracle import Answer, Case, Refused, Shown, ask_command, ask_in_process, ask_uwsgi, ask_uwsgi_process
 
 CORPUS = Path(__file__).with_name("corpus")
 FORMATS = {".ini": "--ini", ".xml": "--xml", ".yaml": "--yaml", ".yml": "--yaml", ".json": "--json", ".js": "--json"}
@@ -77,16 +77,16 @@ class Place:
 
     @contextmanager
     def _pipe(self) -> Iterator[str]:
-        """A named pipe that somebody writes a configuration to."""
+        """A named pipe that somebody writes a configuration to: the same for both, for its inode shows."""
         path = self.directory / "pipe.ini"
-        os.mkfifo(path)
+        if not path.exists():
+            os.mkfifo(path)
         writer = subprocess.Popen(["/bin/sh", "-c", "cat parts/magic.ini > pipe.ini"], cwd=self.directory)
         try:
             yield path.name
         finally:
             writer.kill()
             writer.wait()
-            path.unlink()
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,12 @@ def test_the_command_says_the_same(place: Place, name: str) -> None:
     if isinstance(theirs, Refused) and isinstance(ours, Refused):
         assert ours.code == theirs.code
         assert "Traceback" not in ours.why
+
+
+@pytest.mark.parametrize("name", COMMAND)
+def test_the_original_says_the_same_however_it_is_started(place: Place, name: str) -> None:
+    """Forked from one that was loaded before, or started for this question alone."""
+    assert place.ask(QUESTIONS[name], ask_uwsgi) == place.ask(QUESTIONS[name], ask_uwsgi_process)
 
 
 def test_decisions_are_about_something() -> None:

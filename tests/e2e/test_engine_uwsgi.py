@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from imperator.court.binary import beside_interpreter
+from imperator.reign.protocol import ToVassal
 
 from .clients import Answer, ask
 from .solo import free_port
@@ -97,3 +98,13 @@ def _plain(court: Court, tcp: tuple[str, int]) -> str:
     court.instances.append(instance)
     instance.expect(READY, ACCEPTING)
     return ask(other).body
+
+
+def test_a_reload_with_a_mistake_in_the_file_says_where(court: Court, tcp: tuple[str, int]) -> None:
+    """The original has no way back: it ends, and whoever keeps it starts it again."""
+    instance = court.start("engine = uwsgi", socket_option(tcp, "http"), "wsgi-file = app.py")
+    instance.expect(READY, ACCEPTING)
+    court.configure("engine = uwsgi", socket_option(tcp, "http"), "wsgi-file = app.py", "processes = many")
+    instance.say(ToVassal.RELOAD)
+    instance.log.expect("site.ini:5: processes = many: a number was expected")
+    assert instance.wait() == 1

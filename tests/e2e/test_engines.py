@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
 import pytest
@@ -151,6 +152,29 @@ def test_a_reload_reads_the_configuration_anew(court: Court, tcp: tuple[str, int
         court.configure(*lines, f"env = COLOUR={colour}")
         instance.say(ToVassal.RELOAD)
         instance.expect(*after_reload(engine))
+        assert ask(tcp, "/env/COLOUR") == Answer(200, colour)
+        instance.expect(LOYAL)
+
+
+@every_engine
+@pytest.mark.parametrize("by", ["the Emperor", "a signal"])
+def test_a_configuration_that_the_emperor_holds(court: Court, tcp: tuple[str, int], engine: str, by: str) -> None:
+    """It comes once by itself, and whenever it is asked for."""
+    lines = f"engine = {engine}", socket_option(tcp, "http"), "wsgi-file = app.py"
+    instance, config = court.start_with_config(*lines, "env = COLOUR=blue")
+    instance.expect(READY, ACCEPTING)
+    assert config.asked == 0
+    assert ask(tcp, "/env/COLOUR") == Answer(200, "blue")
+    instance.expect(LOYAL)
+    for colour in ("green", "yellow"):
+        config.lines = (*lines, f"env = COLOUR={colour}")
+        asked = config.asked
+        if by == "the Emperor":
+            instance.say(ToVassal.RELOAD)
+        else:
+            instance.send(signal.SIGHUP)
+        instance.expect(*after_reload(engine))
+        assert config.asked == asked + (1 if engine == "uwsgi" else 2)  # ours look first whether it is in order
         assert ask(tcp, "/env/COLOUR") == Answer(200, colour)
         instance.expect(LOYAL)
 

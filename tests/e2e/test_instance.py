@@ -119,11 +119,10 @@ def test_nothing_but_a_daemon(start: Start, open_path: Path) -> None:
     sleeper.write_text("#!/bin/sh\necho the daemon runs\nexec sleep 600\n")
     sleeper.chmod(0o755)
     instance = start(f"attach-daemon = {sleeper}")
-    instance.expect("the daemon runs")
-    pid = int(instance.log.find("started as pid")[0].rpartition(" ")[2])
+    pid = int(instance.log.expect(r"started as pid (\d+)")[1])
     os.kill(pid, signal.SIGKILL)
     instance.expect("was killed by SIGKILL.*next try in 1 s")
-    instance.expect("the daemon runs")
+    instance.expect("daemon.sh: started as pid")
     assert instance.end() == 0
 
 

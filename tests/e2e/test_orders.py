@@ -288,4 +288,5 @@ def test_check_tells_what_is_wrong_before_it_happens(vassals: Path) -> None:
     (vassals / "bad.ini").write_text("[uwsgi\nsocket = x\n")
     broken = run("check", vassals)
     assert broken.returncode == 1
-    assert f"{vassals}/bad.ini:1: error: " in broken.stdout
+    assert f"{vassals}/bad.ini:1: warning: the section '[uwsgi' has no closing bracket" in broken.stdout
+    assert "1 of 2 would be started; 1 error" in broken.stdout

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+import imperator
 
 from . import web
 from .conftest import Reign
@@ -107,25 +110,29 @@ def test_an_application_that_breaks_is_tried_again_and_comes_back_when_mended(re
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def installed() -> Iterator[Path]:
     """Imperator in an environment of its own, as ``pip install`` leaves it, where every user may enter."""
-    place = Path("/tmp") / f"imperator-installed-{os.getpid()}"
-    real = os.path.realpath(sys.executable)
-    subprocess.run([real, "-m", "venv", "--without-pip", place], check=True)
-    packages = next(place.glob("lib/python*/site-packages"))
-    ours = Path(sysconfig.get_path("purelib"))
-    for name in ("granian", "yaml", "setproctitle"):
-        shutil.copytree(ours / name, packages / name)
-    for information in ours.glob("imperator-*.dist-info"):
-        shutil.copytree(information, packages / information.name)
-    import imperator
+    place = Path(tempfile.mkdtemp(prefix="imperator-installed-"))
+    place.chmod(0o755)
+    try:
+        install(place)
+        yield place
+    finally:
+        shutil.rmtree(place)
 
-    shutil.copytree(Path(imperator.__file__).parent, packages / "imperator")
+
+def install(place: Path) -> None:
+    subprocess.run([os.path.realpath(sys.executable), "-m", "venv", "--without-pip", place], check=True)
+    theirs = next(place.glob("lib/python*/site-packages"))
+    ours = Path(sysconfig.get_path("purelib"))
+    for package in ("granian", "yaml", "setproctitle"):
+        shutil.copytree(ours / package, theirs / package)
+    for information in ours.glob("imperator-*.dist-info"):
+        shutil.copytree(information, theirs / information.name)
+    shutil.copytree(Path(imperator.__file__).parent, theirs / "imperator")
     command = place / "bin" / "imperator"
     command.write_text(f"#!{place}/bin/python\nimport sys\nfrom imperator.cli.main import main\nsys.exit(main())\n")
     command.chmod(0o755)
-    yield place
-    shutil.rmtree(place)
 
 
 def test_a_tyrants_vassal_is_its_owner(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -93,17 +94,19 @@ class Instance:
                 **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **more},  # type: ignore[call-overload]
             )
         self.log = Log(self.process.stdout)
-        self.heartbeats = 0
+        self.config: ConfigFd | None = None
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
     def expect(self, *said: FromVassal) -> None:
-        """The next things it says, heartbeats between them left out."""
+        """The next things it says, heartbeats between them left out. It gets its configuration when it asks."""
         for expected in said:
             heard = self.hear()
-            while heard is FromVassal.HEARTBEAT and expected is not FromVassal.HEARTBEAT:
+            while heard in (FromVassal.HEARTBEAT, FromVassal.WANTS_CONFIG) and heard is not expected:
+                if heard is FromVassal.WANTS_CONFIG and self.config is not None:
+                    self.config.answer()
                 heard = self.hear()
             assert heard is expected, f"{heard!r} and not {expected!r}:\n" + "\n".join(self.log.lines[-30:])
 
@@ -138,6 +141,24 @@ class Instance:
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)
+
+
+class ConfigFd:
+    """The Emperor's end of a config fd."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._ours, self.theirs = socket.socketpair()
+        self.lines = lines
+        self.asked = 0
+        self._send()
+
+    def answer(self) -> None:
+        self.asked += 1
+        self._send()
+
+    def _send(self) -> None:
+        text = "\n".join(["[uwsgi]", *self.lines, ""]).encode()
+        self._ours.sendall(struct.pack("<BHB", 115, len(text), 0) + text)
 
 
 class Court:
@@ -182,6 +203,18 @@ class Court:
         moves = "".join(f" {target}<&{number}" for target, number in enumerate(numbers, 3))
         shell = f'export LISTEN_PID=$$ LISTEN_FDS={len(numbers)}; exec "$@"{moves}'
         return self.start(*lines, program=["/bin/bash", "-c", shell, "-", *IMPERATOR], pass_fds=tuple(numbers))
+
+    def start_with_config(self, *lines: str) -> tuple[Instance, ConfigFd]:
+        """One whose configuration the Emperor holds: it comes over the config fd, now and at each reload."""
+        config = ConfigFd(lines)
+        with config.theirs:
+            fd = config.theirs.fileno()
+            environment = {"UWSGI_EMPEROR_FD_CONFIG": str(fd)}
+            arguments = ["--config", "emperor://site"]
+            instance = Instance(arguments, self.directory, self.mark, environment=environment, pass_fds=(fd,))
+        instance.config = config
+        self.instances.append(instance)
+        return instance, config
 
     def held(self) -> Held:
         """The next request that has begun at ``/hold``."""

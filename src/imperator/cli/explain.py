@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from imperator.bureau.escape import visible
+from imperator.config.catalogue import BY_NAME, INSTANCE_BY_NAME
 from imperator.config.errors import ConfigurationError
+from imperator.config.formats import format_of
 from imperator.config.given import COMMAND_LINE, LANGUAGE, Configuration, Given
 from imperator.config.language import load
+from imperator.config.variables import Variables
 
 FINE = 0
 SOMETHING_WRONG = 1
@@ -24,7 +27,7 @@ USAGE = 2
 
 _EPILOG: Final = """\
 examples:
-  imperator explain blog.ini                       every option, and where it comes from
+  imperator explain blog.ini                       every option, where it comes from, and the steps that made it
   imperator explain blog.ini socket                one option: each step that made it
   imperator explain blog.ini engine                what would serve it, and why
   imperator explain blog.ini -- --set port=8080    with the arguments that it would be started with
@@ -44,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         return end.code if isinstance(end.code, int) else USAGE
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        configuration = load([*further, options.file], os.environ, os.getcwd(), program=sys.argv[0])
+        configuration = _configuration([*further, *_as_emperors_do(options.file)])
     except ConfigurationError as error:
         print(f"imperator explain: {error}", file=sys.stderr)
         return SOMETHING_WRONG
@@ -70,11 +73,36 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _as_emperors_do(file: str) -> list[str]:
+    """The file by the option of its format, if its name tells it: only then ``%N`` and its like speak of it."""
+    name = file if format_of(file) is not None or ":" not in file else file.rpartition(":")[0]
+    form = format_of(name)
+    return [file] if form is None else [f"--{form}", file]
+
+
+def _configuration(argv: Sequence[str]) -> Configuration:
+    """As the instance would read it. Raises ConfigurationError."""
+    directory = os.getcwd()
+    further = Variables(argv, dict(os.environ), directory)
+    return load(argv, os.environ, directory, program=sys.argv[0], further=further)
+
+
 def _explain_all(configuration: Configuration) -> None:
-    rows = [(_line(given), given.where) for given in configuration.meant()]
-    width = min(max((len(line) for line, _ in rows), default=0), 60)
-    for line, where in rows:
-        print(f"{line:{width}}  ; {where}")
+    meant = list(configuration.meant())
+    last = {given.key: given for given in meant}
+    width = min(max((len(_line(given)) for given in meant), default=0), 60)
+    for given in meant:
+        counts = last[given.key]
+        note = "" if counts is given or _may_repeat(given.key) else f" (without effect: {counts.where} comes later)"
+        print(f"{_line(given):{width}}  ; {given.where}{note}")
+        for step in _history(given)[1:]:
+            print(f"    ; {step}")
+
+
+def _may_repeat(key: str) -> bool:
+    """Has an option all the values that it is given, and not just the last one? Of those that we do not know: yes."""
+    option = INSTANCE_BY_NAME.get(key) or BY_NAME.get(key)
+    return option is None or option.kind not in ("flag", "string", "integer", "octal")
 
 
 def _explain_engine(configuration: Configuration) -> int:
@@ -114,7 +142,7 @@ def _line(given: Given) -> str:
 
 def _history(given: Given) -> list[str]:
     """Where it was written, as what, and what was put into it, one step a line."""
-    lines = []
+    lines: list[str] = []
     written = _as_written(given)
     lines.append(f"{given.where}: {visible(written)}" if written else given.where)
     lines += [f"in a file that {file} includes" for file in reversed(given.via)]

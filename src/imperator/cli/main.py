@@ -16,11 +16,18 @@ if TYPE_CHECKING:
 
 USAGE_ERROR = 2
 CONFIGURATION_ERROR = 1
+INTERRUPTED = 128 + 2  # as a shell says of a program that SIGINT has ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the command line says; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:  # before anything was begun that would end in an order of its own
+        return INTERRUPTED
+
+
+def _main(arguments: list[str]) -> int:
     match arguments:
         case ["status", *rest]:
             from imperator.cli import status
@@ -53,8 +60,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: list[str]) -> int:
-    """Be what the configuration says."""
-    from imperator.config.errors import ConfigurationError, ExitAsked
+    """Be what the configuration says, or its ``fallback-config`` if that ends with 1."""
+    code, fallback = _run(arguments)
+    if code == CONFIGURATION_ERROR and fallback:
+        print(f"imperator: it ends with {code}: {fallback} is tried instead (fallback-config)", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(sys.executable, [*sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1], fallback])
+    return code
+
+
+def _run(arguments: list[str]) -> tuple[int, str | None]:
+    from imperator.config.errors import ConfigurationError
     from imperator.config.language import load
     from imperator.config.variables import variables_of_process
 
@@ -66,16 +83,14 @@ def run(arguments: list[str]) -> int:
 
             sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
             print("\n" + show_config(configuration))
-            return 0
+            return 0, None
+        fallback = configuration.last("fallback-config")
         if configuration.last("emperor") is None and not configuration.last("imperial-monitor-list"):
-            return be_instance(configuration, arguments)
-        return reign(configuration)
-    except ExitAsked as asked:
-        print(f"imperator: {asked}", file=sys.stderr)
-        return asked.code
+            return be_instance(configuration, arguments), None if fallback is None else fallback.value
+        return reign(configuration), None if fallback is None else fallback.value
     except ConfigurationError as error:
         print(f"imperator: {error}", file=sys.stderr)
-        return CONFIGURATION_ERROR
+        return error.code, error.fallback
 
 
 def be_instance(configuration: Configuration, arguments: list[str]) -> int:

@@ -31,12 +31,13 @@ class CustomOptions:
         """On the command line; which are asked for is told by the template, ``$1`` to ``$3``."""
         return any(word in self.templates[name] for word in ("$1", "$2", "$3"))
 
-    def declare(self, given: Given) -> None:
-        """``NAME=TEMPLATE``. Raises ConfigurationError."""
+    def declare(self, given: Given) -> str:
+        """``NAME=TEMPLATE``; returns the name. Raises ConfigurationError."""
         name, separator, template = given.text.partition("=")
         if not separator:
             raise ConfigurationError(given.where, f"{given.key} = {given.text}: NAME=KEY=VALUE;… was expected")
         self.templates.setdefault(name, template)
+        return name
 
     def stands_for(self, given: Given) -> Iterator[Given]:
         """The options that a declared one stands for, in their order: up to a part that is none."""

@@ -8,6 +8,8 @@ class ConfigurationError(Exception):
 
     code = 1
     """What a process ends with because of it."""
+    fallback: str | None = None
+    """The configuration to be tried instead (``fallback-config``), if one was named before this."""
 
     def __init__(self, where: str, text: str, hint: str = "") -> None:
         super().__init__(where, text, hint)

@@ -134,6 +134,10 @@ def _innermost(value: str, symbol: str, start: int) -> tuple[int, int] | None:
                 return None
             position, depth = begin + 2, 0
             continue
+        signs = [found for sign in (symbol, "(", ")") if (found := value.find(sign, position)) >= 0]
+        if not signs:
+            return None
+        position = min(signs)
         character = value[position]
         if character == symbol:
             begin = -1

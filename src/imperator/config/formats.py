@@ -12,7 +12,7 @@ from imperator.config.errors import ConfigurationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Final
 
     from imperator.config.note import Note
@@ -133,8 +133,8 @@ def parse(text: str, name: str, form: str | None = None) -> Document:
             _toml(text, document)
         case _:
             _ini(text, document)
-            if document.slip is not None:
-                raise ConfigurationError(document.slip.where, document.slip.text)
+    if document.slip is not None:
+        raise ConfigurationError(document.slip.where, document.slip.text)
     return document
 
 
@@ -226,7 +226,10 @@ def _yaml(text: str, document: Document) -> None:
     if not names:
         document.take(yaml_reader.real(text, document.where))
     for name in names:
-        document.sections[name] = section(text, document.where, "yaml", name).entries
+        found = section(text, document.where, "yaml", name)
+        document.sections[name] = found.entries
+        if found.notes and document.slip is None:
+            document.slip = found.notes[0]
 
 
 def _json(text: str, document: Document) -> None:
@@ -245,7 +248,7 @@ def _json(text: str, document: Document) -> None:
         raise ConfigurationError(document.where, str(error)) from error
     except RecursionError as error:
         raise ConfigurationError(document.where, "it is nested too deeply to be read") from error
-    _mapping(root, document)
+    _mapping(root, document, _Lines(text, r'(?<!\\)"{key}"\s*:', lambda key: json.dumps(key, ensure_ascii=False)[1:-1]))
 
 
 def _no_number(word: str) -> float:
@@ -286,10 +289,30 @@ def _toml(text: str, document: Document) -> None:
         root = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{document.where}:1", str(error)) from error
-    _mapping(root, document)
+    _mapping(root, document, _Lines(text, r'^[ \t]*["\']?{key}["\']?[ \t]*=', str))
 
 
-def _mapping(root: object, document: Document) -> None:
+class _Lines:
+    """In which line each key stands, in texts whose parsers do not tell: they are looked for one after the other."""
+
+    def __init__(self, text: str, pattern: str, written: Callable[[str], str]) -> None:
+        self._text = text
+        self._pattern = pattern
+        self._written = written
+        self._position = 0
+
+    def next(self, key: str) -> int:
+        import re
+
+        pattern = re.compile(self._pattern.replace("{key}", re.escape(self._written(key))), re.MULTILINE)
+        found = pattern.search(self._text, self._position) or pattern.search(self._text)
+        if found is None:  # written in another way: with escapes
+            return self._text.count("\n", 0, self._position) + 1
+        self._position = found.end()
+        return self._text.count("\n", 0, found.start()) + 1
+
+
+def _mapping(root: object, document: Document, lines: _Lines) -> None:
     if not isinstance(root, dict):
         raise ConfigurationError(f"{document.where}:1", "a mapping of sections was expected")
     for section, body in root.items():
@@ -297,10 +320,11 @@ def _mapping(root: object, document: Document) -> None:
             continue
         document.sections.setdefault(str(section), [])
         for key, value in body.items():
+            line = lines.next(str(key))
             items: Iterable[object] = value if isinstance(value, list) else [value]
             for item in items:
                 # What is neither text, number nor truth means nothing to the original, and is passed over by it.
                 if item is None or isinstance(item, bool):
-                    document.add(str(section), str(key), _FALSE_WORDS[item], 1)
+                    document.add(str(section), str(key), _FALSE_WORDS[item], line)
                 elif isinstance(item, str | int):
-                    document.add(str(section), str(key), str(item), 1)
+                    document.add(str(section), str(key), str(item), line)

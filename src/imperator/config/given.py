@@ -121,7 +121,7 @@ class Given:
 class Configuration:
     """All options of one instance (or Emperor), in the order in which they were met, expanded."""
 
-    __slots__ = ("consulted", "files", "given", "notes")
+    __slots__ = ("consulted", "declared", "files", "given", "notes")
 
     def __init__(
         self,
@@ -135,6 +135,8 @@ class Configuration:
         """Every file that was read, the first one first: an edit of any of them is an edit of this configuration."""
         self.consulted = consulted or set()
         """The keys that a placeholder spoke of."""
+        self.declared: set[str] = set()
+        """The options that it has declared for itself (``declare-option``)."""
         self.notes = notes or []
         """What a person should know and what is no error."""
 

@@ -86,8 +86,6 @@ class _Builder:
         self._errors: list[ConfigurationError] = []
         self._unknown_keys: list[Given] = []
         self._uwsgi_only: list[tuple[str, str]] = []
-        declarations = configuration.values("declare-option") + configuration.values("declare-option2")
-        self._declared = {declaration.partition("=")[0] for declaration in declarations}
         self._rules: dict[str, Callable[[Given], None]] = {
             "sockets": self._socket,
             "mount": self._mount,
@@ -127,13 +125,15 @@ class _Builder:
 
     def _unknown(self, given: Given) -> None:
         key = given.key
+        if given.where.startswith("UWSGI_VASSAL_"):
+            return  # for the vassals of whoever has set it
         if options_uwsgi.is_option(key) and (key not in BY_NAME or key in _ALSO_OF_UWSGI):
             self._uwsgi_only.append((key, given.where))
         elif key in BY_NAME or key.partition("-")[0] in _OF_EMPEROR:
             self._notes.append(
                 Note(given.where, f"{key} is for an Emperor and not for an instance: without effect here")
             )
-        elif key not in self._configuration.consulted and key not in self._declared:
+        elif key not in self._configuration.consulted and key not in self._configuration.declared:
             self._unknown_keys.append(given)
 
     # -- by kind

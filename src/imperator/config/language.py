@@ -75,10 +75,15 @@ def load(
     what reads for it, where not everything may be read.
     """
     language = _Language(environ, directory, program, further, texts or Texts(environ, directory, program))
-    language.environment()
-    language.command_line(argv)
-    language.expand()
-    language.configure()
+    try:
+        language.environment()
+        language.command_line(argv)
+        language.expand()
+        language.configure()
+    except ConfigurationError as error:
+        fallback = language.configuration.last("fallback-config")
+        error.fallback = fallback.value if fallback is not None else None
+        raise
     return language.configuration
 
 
@@ -257,7 +262,7 @@ class _Language:
         elif key in self._injected:
             self._injected[key].append(value)
         elif key in ("declare-option", "declare-option2"):
-            self._custom.declare(given)
+            self.configuration.declared.add(self._custom.declare(given))
         elif key == "resolve":
             if self._texts.allows(value, given.where, "host"):
                 self._keep(self._expansion.resolved(given))
@@ -336,7 +341,7 @@ class _Language:
             self._add(Given(entry.key, entry.value, f"{path}:{entry.line}", via=tuple(self._open[:-1])))
         self._open.pop()
         self.configuration.notes += found.notes
-        if asked is not None and found.forgets_itself and by is not None:
+        if head != name and found.forgets_itself and by is not None:
             by.value = path
         elif is_first:
             self._magic.values["O"] = name

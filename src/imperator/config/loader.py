@@ -58,6 +58,8 @@ class _Builder:
         return EmperorSettings(**self._values, notes=tuple(self._notes))
 
     def _note(self, given: Given) -> None:
+        if given.key in self._configuration.declared or given.where.startswith("UWSGI_VASSAL_"):
+            return  # it has acted already; it is for the vassals
         if given.key in INSTANCE_KEYS:
             self._instances.append(given)
         elif given.key not in self._configuration.consulted:

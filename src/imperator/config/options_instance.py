@@ -162,7 +162,15 @@ INSTANCE_OPTIONS: tuple[Option, ...] = (
     _option(_PROCESSES, "touch-reload", "list", "reload when this file changes", "FILE"),
     _option(_PROCESSES, "touch-chain-reload", "list", "the same, one worker after the other", "FILE"),
     _option(_PROCESSES, "heartbeat", "integer", "tell the Emperor so often that the workers are well", "SECONDS"),
-    _option(_REQUESTS, "buffer-size", "integer", "the largest head of a request", "BYTES", default="4096", short="b"),
+    _option(
+        _REQUESTS,
+        "buffer-size",
+        "integer",
+        "the largest head of a request; 64 KiB are always allowed",
+        "BYTES",
+        default="4096",
+        short="b",
+    ),
     _option(
         _REQUESTS,
         "post-buffering",

@@ -248,15 +248,20 @@ def _find_callable(asked: Asked, module: ModuleType, named: str | None) -> tuple
     if named is not None:
         found, why = _attribute(asked, module, named), ""
     else:
-        named = next((name for name in USUAL_NAMES if callable(getattr(module, name, None))), USUAL_NAMES[0])
+        named = next((name for name in USUAL_NAMES if _can_be_called(getattr(module, name, None))), USUAL_NAMES[0])
         found = _attribute(asked, module, named)
         why = f"no callable named and no {USUAL_NAMES[0]}: {named} it is" if named != USUAL_NAMES[0] else ""
-    if not callable(found):
+    if not _can_be_called(found):
         raise CannotLoad(
             f"{asked.said}: {named} in {beneath(module)} is not callable, it is {type(found).__name__} "
             f"{reprlib.repr(found)}{_candidates(asked, module)}"
         )
-    return named, found, why
+    return named, cast("Callable[..., Any]", found), why
+
+
+def _can_be_called(found: object) -> bool:
+    """An RSGI application is called through its ``__rsgi__``."""
+    return callable(found) or hasattr(found, "__rsgi__")
 
 
 def _attribute(asked: Asked, module: ModuleType, name: str) -> object:
@@ -310,11 +315,13 @@ def _one_of_several(asked: Asked, module: ModuleType, path: object, value: objec
         raise CannotLoad(f"{asked.said}: applications in {beneath(module)}: the path {path!r} must be a string")
     name = f"applications[{path!r}]"
     found = _attribute(asked, module, value) if isinstance(value, str) else value
-    if not callable(found):
+    if not _can_be_called(found):
         raise CannotLoad(f"{asked.said}: {name} in {beneath(module)} is not callable, it is {type(found).__name__}")
-    interface, reason = _interface(asked, name, found)
+    interface, reason = _interface(asked, name, cast("Callable[..., Any]", found))
     mounted = asked.path.rstrip("/") + path
-    return Application(found, interface, asked.where, reason, f"{module.__name__}:{name}", mounted)
+    return Application(
+        cast("Callable[..., Any]", found), interface, asked.where, reason, f"{module.__name__}:{name}", mounted
+    )
 
 
 def _where(configuration: Configuration, aliases: frozenset[str], value: str) -> str:

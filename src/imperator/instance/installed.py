@@ -7,8 +7,6 @@ import sys
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 
-from imperator.court.binary import NoBinary, beside_interpreter
-
 
 @dataclass(frozen=True, slots=True)
 class Installed:
@@ -47,6 +45,8 @@ def wheel() -> str | None:
 def _has_uwsgi() -> bool:
     if wheel() is not None:
         return True
+    from imperator.court.binary import NoBinary, beside_interpreter
+
     try:
         beside_interpreter()
     except NoBinary:

@@ -19,13 +19,15 @@ import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.instance_settings import InstanceSettings, SocketAsked
 from imperator.kernel.credentials import gid_of, uid_of
-from imperator.kernel.holders import Holder, holder_of_port, holder_of_unix
 from imperator.kernel.sockets import Address, open_socket, parse_address
+
+if TYPE_CHECKING:
+    from imperator.kernel.holders import Holder
 
 UNASKED: Final = "protocol"
 """The option of a socket that came without one of its own."""
@@ -166,6 +168,8 @@ def _obstacle(address: Address, error: OSError | UnicodeError) -> tuple[str, str
     if isinstance(error.__cause__, socket.gaierror):
         return f"the host {address.where[0]!r} has no address: {_plain(error)}", "name one, or leave the host out"
     if error.errno == errno.EADDRINUSE:
+        from imperator.kernel.holders import holder_of_port, holder_of_unix
+
         abstract = isinstance(address.where, str)
         holder = holder_of_unix(str(address.where)) if abstract else holder_of_port(int(address.where[1]))
         return "somebody else listens there: " + _named(holder), "stop it, or choose another address"
@@ -182,6 +186,8 @@ def _obstacle(address: Address, error: OSError | UnicodeError) -> tuple[str, str
 def _obstacle_of_file(path: str, error: OSError) -> tuple[str, str]:
     directory = os.path.dirname(path) or "."
     if error.errno == errno.EADDRINUSE:
+        from imperator.kernel.holders import holder_of_unix
+
         holder = holder_of_unix(path)
         return "somebody else listens there: " + _named(holder), "stop it, or choose another path"
     if error.errno == errno.EEXIST:

@@ -24,7 +24,6 @@ from imperator.instance.blame import CannotLoad
 from imperator.instance.environment_python import enter, set_arguments, set_path
 from imperator.instance.mounts import combine
 from imperator.instance.phases import Phases
-from imperator.instance.static_files import with_static
 
 Say = Callable[[str], None]
 
@@ -61,15 +60,13 @@ def load_application(settings: InstanceSettings, configuration: Configuration, p
         say(problem.line)
         if problem.details:
             say(problem.details)
-    applications = [
-        with_static(application, settings.static_map, settings.check_static) for application in loaded.applications
-    ]
+    applications = [_with_static(application, settings) for application in loaded.applications]
     if not applications:
         if settings.need_app:
             raise NoApplication("need-app: there is no application")
         say("there is no application: every request is answered with 500 until its file is mended and reloaded")
         empty = Application(no_application, "wsgi", "", "there is none", "no application")
-        applications = [with_static(empty, settings.static_map, settings.check_static)]
+        applications = [_with_static(empty, settings)]
     try:
         application = combine(applications, settings.manage_script_name)
     except CannotLoad as error:
@@ -78,6 +75,15 @@ def load_application(settings: InstanceSettings, configuration: Configuration, p
     phases.after_application()
     say(f"{application.name}: {application.interface}: {application.reason}")
     return replace(application)
+
+
+def _with_static(application: Application, settings: InstanceSettings) -> Application:
+    """With the files of ``static-map`` and ``check-static`` before it. Most have none, and need not load all that."""
+    if not settings.static_map and not settings.check_static:
+        return application
+    from imperator.instance.static_files import with_static
+
+    return with_static(application, settings.static_map, settings.check_static)
 
 
 def take_leave() -> None:

@@ -58,10 +58,22 @@ class Progress:
     """Counts requests; calls ``on_first`` after the first one ended, and ``on_limit`` after the ``limit``-th.
 
     Each is called once, from the thread that ended that request, before that thread takes another one: they must be
-    quick and must not raise. ``watch`` keeps what is running too (for harakiri): about 0.3 µs more a request.
+    quick and must not raise. ``watch`` keeps what is running too (for harakiri and statistics), and how long it took:
+    about 0.3 µs more a request.
     """
 
-    __slots__ = ("_begun", "_ended", "_limit", "_lock", "_milestone", "_on_first", "_on_limit", "_running")
+    __slots__ = (
+        "_begun",
+        "_ended",
+        "_limit",
+        "_lock",
+        "_milestone",
+        "_on_first",
+        "_on_limit",
+        "_running",
+        "exceptions",
+        "took",
+    )
 
     def __init__(
         self,
@@ -80,6 +92,10 @@ class Progress:
         # The next number of ended requests at which something must be called: one comparison a request.
         self._milestone = 1 if on_first is not None else self._limit
         self._running: dict[int, tuple[int, float, Describe, Any]] | None = {} if watch else None
+        self.took = 0.0
+        """Seconds of all requests that ended (only known to one that watches)."""
+        self.exceptions = 0
+        """Requests that ended with one."""
 
     def begin(self, describe: Describe, scope: Any) -> int:
         """A request begins: its number, to be given to :meth:`end`."""
@@ -90,12 +106,18 @@ class Progress:
                 running[number] = (get_ident(), monotonic(), describe, scope)
         return number
 
+    def fail(self, number: int) -> None:
+        """It has ended with an exception."""
+        with self._lock:
+            self.exceptions += 1
+        self.end(number)
+
     def end(self, number: int) -> None:
         running = self._running
         with self._lock:
             self._ended = ended = self._ended + 1
             if running is not None:
-                del running[number]
+                self.took += monotonic() - running.pop(number)[1]
             if ended != self._milestone:
                 return
             self._milestone = self._limit if self._limit > ended else 0
@@ -121,14 +143,14 @@ class Progress:
 
 def wsgi(application: WSGIApplication, progress: Progress) -> WSGIApplication:
     """The same WSGI application, counted."""
-    begin, end = progress.begin, progress.end
+    begin, end, fail = progress.begin, progress.end, progress.fail
 
     def counted(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         number = begin(_environ_in_words, environ)
         try:
             result = application(environ, start_response)
         except BaseException:
-            end(number)
+            fail(number)
             raise
         if type(result) is list or type(result) is tuple:
             end(number)
@@ -164,7 +186,7 @@ class _CountedBody:
 
 def asgi(application: AsgiApplication, progress: Progress) -> AsgiApplication:
     """The same ASGI application, counted. A WebSocket is one request, as long as it is open; the lifespan is none."""
-    begin, end = progress.begin, progress.end
+    begin, end, fail = progress.begin, progress.end, progress.fail
 
     async def counted(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -173,8 +195,10 @@ def asgi(application: AsgiApplication, progress: Progress) -> AsgiApplication:
         number = begin(_scope_in_words, scope)
         try:
             await application(scope, receive, send)
-        finally:
-            end(number)
+        except BaseException:
+            fail(number)
+            raise
+        end(number)
 
     return counted
 
@@ -197,8 +221,10 @@ class _CountedRsgi:
         number = self._progress.begin(_rsgi_in_words, scope)
         try:
             await self._call(scope, protocol)
-        finally:
-            self._progress.end(number)
+        except BaseException:
+            self._progress.fail(number)
+            raise
+        self._progress.end(number)
 
 
 def _environ_in_words(environ: Mapping[str, Any]) -> str:

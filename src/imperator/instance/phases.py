@@ -87,17 +87,24 @@ class Phases:
         try:
             self._prepare()
         except BaseException:
-            self.at_exit()
-            for one in self.listening:
-                one.socket.close()
-                if one.file is not None:
-                    remove_file(one.file)
+            self.give_up()
             raise
         return self.listening
 
     def _told_to_stop(self, number: int, frame: object) -> NoReturn:
         self.say(f"stop: {signal.Signals(number).name}, while it was starting")
         raise SystemExit(0)
+
+    def give_up(self) -> None:
+        """The end of an instance that has never served: no socket of it is left, whatever ``vacuum`` says."""
+        self.at_exit()
+        for one in self.listening:
+            one.socket.close()
+            if one.file is not None:
+                try:
+                    remove_file(one.file)
+                except OSError as error:
+                    self.say(f"{one.file.path} cannot be removed: {error.strerror} (uid {os.geteuid()})")
 
     def _prepare(self) -> None:
         settings = self.settings
@@ -107,8 +114,7 @@ class Phases:
             self._run("asap", settings.hook_asap)
         self.traces.open_log("logto", settings.logto)
         name_process(settings, "master" if settings.master or settings.processes > 1 else "worker 1")
-        if not self.is_reload:
-            self.traces.write_pidfile("pidfile", settings.pidfile)
+        self.traces.write_pidfile("pidfile", settings.pidfile, is_reload=self.is_reload)
         self._take(take_inherited(settings, self.environment, self.say))
 
         if not self.is_reload:
@@ -141,8 +147,7 @@ class Phases:
 
         self.traces.open_log("logto2", settings.logto2)
         self._enter_directory()
-        if not self.is_reload:
-            self.traces.write_pidfile("pidfile2", settings.pidfile2)
+        self.traces.write_pidfile("pidfile2", settings.pidfile2, is_reload=self.is_reload)
         self._bind_all()
 
     def _enter_jail(self) -> None:

@@ -133,11 +133,14 @@ NAMES: dict[str, Value] = {
 
 
 class RequestLog:
-    """Writes the lines of one worker."""
+    """Writes the lines of one worker; with ``disable-logging`` it only counts bytes, for the statistics."""
 
     def __init__(self, settings: InstanceSettings, worker: int) -> None:
         self._worker = worker
         self._number = 0
+        self._silent = settings.disable_logging
+        self.sent = 0
+        """Bytes of the answers."""
         self._forwarded = settings.log_x_forwarded_for
         self._text, self._values = _parsed(settings.log_format) if settings.log_format else _parsed(DEFAULT)
         self._plain = settings.log_format is None
@@ -147,6 +150,9 @@ class RequestLog:
         return {"wsgi": self._wsgi, "asgi": self._asgi, "rsgi": self._rsgi}[interface](application)
 
     def write(self, line: Line) -> None:
+        self.sent += line.size + line.hsize
+        if self._silent:
+            return
         line.ended = time.time()
         self._number = line.number = self._number + 1
         if self._forwarded and (forwarded := line.vars.get("HTTP_X_FORWARDED_FOR")):

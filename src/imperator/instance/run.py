@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.given import Configuration
@@ -39,6 +40,9 @@ from imperator.instance.tuntap import start_devices
 from imperator.instance.voice import Voice
 
 _HARAKIRI = "a request took too long (harakiri)"
+if TYPE_CHECKING:
+    from imperator.instance.stats import Ask, Stats
+
 _DONE = "it has done what one worker may (max-requests, max-worker-lifetime)"
 _SIGNALS = "IMPERATOR_SIGNALS"
 FAILED = 1
@@ -112,6 +116,7 @@ class Instance:
         handed_on = os.environ.pop(_SIGNALS, "")
         self._signals = signals_handed_on(int(handed_on)) if handed_on else []
         """What the life before the reload has heard and had no time for."""
+        self._stats: Stats | None = None
         self._cut_off = False
         """Requests are still being answered, in threads that nobody waits for."""
 
@@ -127,6 +132,7 @@ class Instance:
         master.on_order = self._phases.emperor_says
         master.watch_files()
         try:
+            self._open_stats()
             if self._choice.engine == "daemons":
                 self._keep_daemons(master)
             elif self._needs_master():
@@ -135,12 +141,31 @@ class Instance:
                 self._serve_alone(master, listening)
         except NoApplication as error:
             self._say(str(error))
-            self._phases.at_exit()
+            self._undo()
             return error.code
         except (ConfigurationError, CannotLoad, SystemExit):  # before anything was begun; SystemExit: a hook's "exit"
-            self._phases.at_exit()
+            self._undo()
             raise
         return self._end(master, listening)
+
+    def _undo(self) -> None:
+        self._close_stats()
+        self._phases.give_up()
+
+    def _open_stats(self) -> None:
+        if self._settings.stats is not None:
+            from imperator.instance.stats import Stats
+
+            self._stats = Stats(self._settings)
+            self._say(f"stats = {self._settings.stats}: served there")
+
+    def _serve_stats(self, keeper: Keeper, listening: Sequence[Listening], ask: Ask) -> None:
+        if self._stats is not None:
+            self._stats.serve(keeper, listening, ask)
+
+    def _close_stats(self) -> None:
+        if self._stats is not None:
+            self._stats.close()
 
     def _needs_master(self) -> bool:
         settings = self._settings
@@ -176,6 +201,7 @@ class Instance:
         if self._settings.die_on_idle:
             worker.on_idle = lambda: self._die_of_idleness(master)
         master.crew = worker
+        self._serve_stats(master.keeper, listening, lambda done: done([worker.report()]))
         self._link.ready()
         master.begin()
         master.keeper.start()
@@ -204,7 +230,7 @@ class Instance:
         lazy = settings.lazy_apps or settings.cheap
         application = None if lazy else self._load()
 
-        def work(number: int, first_time: bool, link: Link) -> int:
+        def work(number: int, first_time: bool, link: Link, questions: socket.socket) -> int:
             from imperator.instance.worker import Worker
 
             keeper = Keeper()
@@ -230,6 +256,17 @@ class Instance:
             worker.on_failure = lambda: below.end(Ending.STOP, f"worker {number}: a hook failed", HOOK_FAILED)
             worker.on_idle = link.asleep
             below.crew = worker
+
+            def answer() -> None:
+                import json
+
+                if questions.recv(1):
+                    questions.send(json.dumps(worker.report()).encode())
+                else:
+                    keeper.unwatch(questions.fileno())
+
+            if settings.stats:
+                keeper.watch(questions.fileno(), answer)
             below.begin()
             keeper.start()
             try:
@@ -250,6 +287,7 @@ class Instance:
         if settings.die_on_idle:
             workers.on_idle = lambda: self._die_of_idleness(master)
         master.crew = workers
+        self._serve_stats(master.keeper, listening, workers.ask)
         master.chain_reload = workers.replace_one_by_one
         gc.collect()
         gc.freeze()  # what is shared with the workers stays shared
@@ -293,11 +331,12 @@ class Instance:
     def _end_early(self, name: str) -> None:
         """In the main thread, wherever it is while the application is loaded."""
         self._say(f"stop: {name}, before the application was loaded")
-        self._phases.at_exit()
+        self._undo()
         sys.stdout.flush()
         os._exit(0)
 
     def _end(self, master: Master, listening: Sequence[Listening]) -> int:
+        self._close_stats()
         if master.ending is Ending.RELOAD:
             if not self._replacing:
                 self._phases.run_exit_hooks()

@@ -182,12 +182,14 @@ class Traces:
         if target is not None:
             self.log = Log(option, target, self._settings, self._say)
 
-    def write_pidfile(self, option: str, path: str | None) -> None:
+    def write_pidfile(self, option: str, path: str | None, *, is_reload: bool) -> None:
+        """After a reload it is there already, and may be where only root can write."""
         if path is None:
             return
         pid = outer_pid()
         try:
-            write_pidfile(path, pid)
+            if not is_reload:
+                write_pidfile(path, pid)
         except OSError as error:
             raise ConfigurationError(f"{option} = {path}", f"cannot be written: {error.strerror}") from error
         self._pidfiles.append((os.path.abspath(path), pid))

@@ -39,6 +39,7 @@ from imperator.instance.voice import Voice
 _LAUNCHER: Final = str(Path(__file__).with_name("uwsgi_launcher.py"))
 _HOME: Final = ("home", "virtualenv", "venv", "pyhome")
 _LISTEN: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+_CONFIG_FD: Final = "UWSGI_EMPEROR_FD_CONFIG"
 _RIGHTS: Final = frozenset({"cap", "cap-bset", "seccomp"})
 """What the wheel is built without and would pass over in silence, with more rights left than were asked for."""
 
@@ -105,14 +106,22 @@ def become_uwsgi(
     set_environment(settings.env, settings.unenv)
     options = {given.where: environ[given.where] for given in configuration if given.where in environ}
     give_back = options | activation
+    held = isinstance(found, Wheel) and environ.get(_CONFIG_FD, "").isdecimal()
+    if held:
+        give_back[_CONFIG_FD] = environ[_CONFIG_FD]
     after = {name: value for name, value in environ.items() if name not in (*give_back, "UWSGI_BINARY_PATH")}
     handed = _hand_over(listening)
 
     if isinstance(found, Wheel):
+        text = text_for_uwsgi(configuration, handed)
+        if held:
+            # What uWSGI knows of, it asks for at a reload, and does not read: we are the one who reads the answer. So
+            # it must not know, only leave the descriptor open.
+            text += f"safe-fd = {environ[_CONFIG_FD]}\n"
         told = {
             "reloads": after.get("UWSGI_RELOADS"),
             "extension": found.extension,
-            "configuration": _held(text_for_uwsgi(configuration, handed)),
+            "configuration": _held(text),
             "command": command or [sys.executable, *sys.orig_argv[1:]],
             "give back": give_back,
         }

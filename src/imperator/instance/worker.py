@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.instance_settings import InstanceSettings, Interface
@@ -26,8 +26,13 @@ from imperator.instance.link import Unlinked
 from imperator.instance.listening import Listening
 from imperator.instance.loyalty import Count, Progress
 
+if TYPE_CHECKING:
+    from imperator.instance.request_log import RequestLog
+
 Say = Callable[[str], None]
 
+_SMALLEST_HEAD = 65536
+"""Bytes of a request's head that are always allowed: ``buffer-size`` can only allow more."""
 LOOK = 1.0
 """Seconds between two looks at how the requests are."""
 _COUNTED: dict[str, Callable[[Any, Progress], Any]] = {
@@ -81,14 +86,21 @@ class Worker:
         if limit:
             limit += settings.max_requests_delta * (number - 1)
         self.progress = Progress(
-            self._loyal, limit=limit, on_limit=lambda: keeper.soon(self.on_limit), watch=bool(settings.harakiri)
+            self._loyal,
+            limit=limit,
+            on_limit=lambda: keeper.soon(self.on_limit),
+            watch=bool(settings.harakiri or settings.stats),
         )
         self._give_up_on: Callable[[int], None] = lambda count: None
         served = application.callable
-        if not settings.disable_logging:
+        self._log: RequestLog | None = None
+        if settings.stats or not settings.disable_logging:
             from imperator.instance.request_log import RequestLog
 
-            served = RequestLog(settings, number).wrap(served, application.interface)
+            self._log = RequestLog(settings, number)
+            served = self._log.wrap(served, application.interface)
+        self._interface = application.interface
+        self._started = time.time()
         counted = _COUNTED[application.interface](served, self.progress)
         self.server = self._server(engine, counted, application.interface, listening)
         self._threads = (settings.threads or 1) if application.interface == "wsgi" else sys.maxsize
@@ -132,15 +144,17 @@ class Worker:
     def _limits(self) -> Limits:
         settings = self.settings
         timeout = settings.http_timeout or settings.socket_timeout or 30
+        head = max(settings.buffer_size, _SMALLEST_HEAD)
         if settings.processes > 1:
             # What one process has accepted is lost to the others: accept only what can be answered at once.
             return Limits(
                 backlog=settings.listen,
+                head=head,
                 head_timeout=timeout,
                 connections=settings.threads or 1,
                 keep_alive=False,
             )
-        return Limits(backlog=settings.listen, head_timeout=timeout)
+        return Limits(backlog=settings.listen, head=head, head_timeout=timeout)
 
     def serve(self, on_accepting: Callable[[], None]) -> bool:
         """Serve until :meth:`stop`; says whether every request ended."""
@@ -160,6 +174,21 @@ class Worker:
     def stop(self, mercy: float) -> None:
         """End when the requests that are being answered have ended, or the mercy has."""
         self.server.stop(mercy)
+
+    def report(self) -> dict[str, Any]:
+        """What the statistics say of it."""
+        from imperator.instance.stats import report
+
+        running = self.progress.count().running
+        return report(
+            self.number,
+            self.progress,
+            threads=self.settings.threads or 1,
+            interface=self._interface,
+            started=self._started,
+            sent=self._log.sent if self._log is not None else 0,
+            idle=not running,
+        )
 
     def _loyal(self) -> None:
         self._superior.loyal()

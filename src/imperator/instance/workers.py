@@ -12,6 +12,9 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from imperator.instance.children import Children, in_words
 from imperator.instance.keeper import Keeper, Timer
@@ -27,10 +30,14 @@ STEADY = 5.0
 CANNOT_SERVE = 22
 """The exit code of a worker whose application cannot be loaded, with ``need-app``."""
 
+_LARGEST_REPORT = 1 << 18
+"""Bytes."""
+
 Say = Callable[[str], None]
-Work = Callable[[int, bool, Link], int]
-"""What a worker does: given its number, whether it is the first with that, and its link to the master; returns its exit
-code."""
+Work = Callable[[int, bool, Link, socket.socket], int]
+"""What a worker does: given its number, whether it is the first with that, its link to the master, and where it is
+asked for reports (each question is a byte, and answered with one packet of JSON); returns its exit code."""
+Report = dict[str, Any]
 
 
 class _Seat:
@@ -47,6 +54,9 @@ class _Seat:
         self.told = False
         """It was told to stop, or has asked to be replaced."""
         self.idle = False
+        self.spawned = 0.0
+        """Seconds since 1970."""
+        self.questions: socket.socket | None = None
         self.again: Timer | None = None
 
 
@@ -72,6 +82,8 @@ class Workers:
         self._doors: list[int] = []
         """Listening sockets, while nobody serves: the first connection starts the workers."""
         self._asleep = False
+        self._askers: list[Callable[[Sequence[Report]], None]] = []
+        self._reports: dict[int, Report] = {}
         self._to_replace: list[_Seat] = []
         self._replacing: _Seat | None = None
 
@@ -94,6 +106,7 @@ class Workers:
         if self._ending or seat.pid is not None:
             return
         ours, theirs = socket.socketpair()
+        questions, answers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         seat.started = time.monotonic()
         seat.starts += 1
         seat.told = seat.idle = False
@@ -101,24 +114,32 @@ class Workers:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         pid = os.fork()
         if pid == 0:
-            self._be_worker(seat, ours, theirs)
+            self._be_worker(seat, (ours, questions), theirs, answers)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
+        answers.close()
         ours.setblocking(False)
-        seat.pid, seat.end = pid, ours
+        questions.setblocking(False)
+        seat.pid, seat.end, seat.questions = pid, ours, questions
+        seat.spawned = time.time()
         self._keeper.watch(ours.fileno(), lambda: self._hear(seat))
         self._children.watch(pid, lambda code: self._ended(seat, code))
         self._say(f"worker {seat.number}: pid {pid}")
 
-    def _be_worker(self, mine: _Seat, ours: socket.socket, theirs: socket.socket) -> None:
+    def _be_worker(
+        self, mine: _Seat, masters: Sequence[socket.socket], theirs: socket.socket, answers: socket.socket
+    ) -> None:
         """In the child. Does not return."""
         code = 1
         try:
-            ours.close()
+            for one in masters:
+                one.close()
             for seat in self._seats:
                 if seat.end is not None:
                     seat.end.close()
-            code = self._work(mine.number, mine.starts == 1, Link(theirs.detach()))
+                if seat.questions is not None:
+                    seat.questions.close()
+            code = self._work(mine.number, mine.starts == 1, Link(theirs.detach()), answers)
         except SystemExit as end:  # a hook's "exit"
             code = end.code if isinstance(end.code, int) else 0
         except BaseException:  # noqa: BLE001 (the process ends here: nothing of it may run on in the master's name)
@@ -164,6 +185,10 @@ class Workers:
             self._keeper.unwatch(seat.end.fileno())
             seat.end.close()
             seat.end = None
+        if seat.questions is not None:
+            self._keeper.unwatch(seat.questions.fileno())
+            seat.questions.close()
+            seat.questions = None
         if self._ending or self._asleep:
             if not self.running:
                 self._all_gone()
@@ -177,6 +202,60 @@ class Workers:
             later = f"; next one in {delay:g} s" if delay else ""
             self._say(f"worker {seat.number} (pid {seat.pid}) {in_words(code)} after {lived:.1f} s{later}")
         seat.again = self._keeper.after(delay, lambda: self._start(seat))
+
+    # -- what they report
+
+    def ask(self, done: Callable[[Sequence[Report]], None]) -> None:
+        """Ask all of them for a report; ``done`` is called with what there is, at the latest after a moment."""
+        from imperator.instance.stats import PATIENCE
+
+        self._askers.append(done)
+        if len(self._askers) > 1:
+            return  # they are being asked
+        self._reports = {}
+        for seat in self._seats:
+            if seat.questions is not None:
+                self._keeper.watch(seat.questions.fileno(), partial(self._hear_report, seat))
+                with suppress(OSError):  # it is at its end
+                    seat.questions.send(b"?")
+        self._keeper.after(PATIENCE, self._reported)
+        self._look_whether_all_reported()
+
+    def _hear_report(self, seat: _Seat) -> None:
+        if seat.questions is None:
+            return
+        try:
+            data = seat.questions.recv(_LARGEST_REPORT)
+        except BlockingIOError:
+            return
+        except OSError:  # ECONNRESET
+            data = b""
+        if not data:
+            self._keeper.unwatch(seat.questions.fileno())
+            return
+        import json
+
+        self._reports[seat.number] = json.loads(data)
+        self._look_whether_all_reported()
+
+    def _look_whether_all_reported(self) -> None:
+        if all(seat.number in self._reports for seat in self._seats if seat.questions is not None):
+            self._reported()
+
+    def _reported(self) -> None:
+        from imperator.instance.stats import unanswered
+
+        askers, self._askers = self._askers, []
+        if not askers:
+            return
+        reports = []
+        for seat in self._seats:
+            if seat.questions is not None:
+                self._keeper.unwatch(seat.questions.fileno())
+            found = self._reports.get(seat.number) or unanswered(seat.number, seat.pid, seat.spawned)
+            reports.append({**found, "last_spawn": int(seat.spawned), "respawn_count": seat.starts})
+        for asker in askers:
+            asker(reports)
 
     # -- asleep
 

@@ -89,6 +89,12 @@ def test_logic_in_an_emperors_own_file(tmp_path: Path) -> None:
     assert load_emperor(["e.ini"], {"NIGHT": "1"}, str(tmp_path)).emperor_throttle == 5
 
 
+def test_a_declared_option_and_what_is_for_the_vassals_are_not_noted(tmp_path: Path) -> None:
+    (tmp_path / "e.ini").write_text("[uwsgi]\ndeclare-option = often=emperor-freq=$1\noften = 5\n")
+    settings = load_emperor(["e.ini"], {"UWSGI_VASSAL_SOCKET": "/tmp/%n.sock"}, str(tmp_path))
+    assert settings == EmperorSettings(emperor_freq=5)
+
+
 def test_an_unknown_option_of_the_command_line_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match="did you mean emperor-stats"):
         load_emperor(["--emperor-stat", ":1"], {}, "/")
