@@ -17,7 +17,9 @@ from imperator.kernel.capabilities import NUMBERS, bounding_set
 
 from .conftest import Reign
 from .empire import expect_nobody
+from .solo import Start
 from .stage import PATIENCE, Puppet, Stage
+from .terminal_client import Client
 
 pytestmark = pytest.mark.usefixtures("as_root")
 
@@ -265,3 +267,27 @@ def test_without_the_right_to_change_users_it_says_so(
 def test_the_test_runs_where_it_can_fail() -> None:
     """Were we bounded ourselves, the tests above would prove nothing."""
     assert len(bounding_set()) > 10
+
+
+# -- terminals
+
+
+def test_a_terminal_in_a_jail_as_in_the_manual(start: Start, open_path: Path) -> None:
+    """The forkpty router of the original's manual: a shell in there, as the instance's user."""
+    open_path.chmod(0o777)
+    instance = start(
+        "unshare = uts",
+        "exec-as-root = hostname iaminajail",
+        "uid = 20001",
+        "gid = 20001",
+        f"forkpty-router = {open_path}/raw.socket",
+        f"forkpty-urouter = {open_path}/uwsgi.socket",
+    )
+    instance.expect("imperator.instance.terminals .*started as pid")
+    client = Client(open_path / "raw.socket")
+    client.shown("[$#] $")
+    client.socket.sendall(b"echo $(hostname) $(id -u)\n")
+    client.shown("\r\niaminajail 20001\r\n")
+    client.socket.close()
+    assert instance.end() == 0
+    assert not (open_path / "raw.socket").exists()

@@ -25,6 +25,7 @@ from imperator.config.instance_settings import (
     Mount,
     Protocol,
     SocketAsked,
+    Terminals,
 )
 from imperator.config.note import Note
 from imperator.config.option import Option
@@ -95,6 +96,7 @@ class _Builder:
             "procname_prefix": lambda given: self._set("procname_prefix", given.text + " "),
             "daemons": self._daemon,
             "cron": self._cron,
+            "terminals": self._terminals,
             "privileged_binary_patch": self._binary_patch,
             "unprivileged_binary_patch": self._binary_patch,
         }
@@ -228,6 +230,10 @@ class _Builder:
         else:
             pidfile, command = values.pair(given, "PIDFILE COMMAND", " ")
             self._append("daemons", Daemon(command, given.key, given.where, pidfile))
+
+    def _terminals(self, given: Given) -> None:
+        uwsgi = given.key in ("forkpty-urouter", "forkptyurouter")
+        self._append("terminals", Terminals(given.text, uwsgi, given.key, given.where))
 
     def _cron(self, given: Given) -> None:
         words = given.text.split(None, 5)

@@ -51,6 +51,17 @@ class Daemon:
 
 
 @dataclass(frozen=True, slots=True)
+class Terminals:
+    """An address at which whoever connects gets a terminal in the instance (``forkpty-router``)."""
+
+    address: str
+    uwsgi: bool
+    """In packets, with window sizes and signals (``forkpty-urouter``); or raw."""
+    option: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class CronJob:
     """``cron = MINUTE HOUR DAY MONTH WEEKDAY COMMAND``: -1 is every one, -N every N-th."""
 
@@ -190,6 +201,11 @@ class InstanceSettings:
     # -- beside it
     daemons: tuple[Daemon, ...] = ()
     cron: tuple[CronJob, ...] = ()
+    terminals: tuple[Terminals, ...] = ()
+    forkptyrouter_command: str | None = None
+    """``None``: a shell."""
+    forkptyrouter_rows: int = 24
+    forkptyrouter_cols: int = 80
 
     # -- instead of it
     privileged_binary_patch: BinaryPatch | None = None
@@ -219,7 +235,7 @@ class InstanceSettings:
 
     def of_worker(self) -> InstanceSettings:
         """What is left of them in a worker: what only its master does is taken out."""
-        return replace(self, daemons=(), cron=(), touch_reload=(), touch_chain_reload=(), log_maxsize=0)
+        return replace(self, daemons=(), terminals=(), cron=(), touch_reload=(), touch_chain_reload=(), log_maxsize=0)
 
     @property
     def has_application(self) -> bool:

@@ -87,7 +87,7 @@ def choose(settings: InstanceSettings, installed: Installed, *, unasked: Sequenc
             "there is an application, and no socket to serve it on",
             "add http-socket = 127.0.0.1:8000, or socket = /path/to/site.sock for a web server that speaks uwsgi",
         )
-    if settings.daemons or settings.cron:
+    if settings.daemons or settings.cron or settings.terminals:
         return Choice("daemons", "there is no socket and no application: only what is attached is kept running")
     raise NoEngine(
         "configuration",
@@ -198,6 +198,9 @@ class _Wants:
             if settings.interface in ("asgi", "rsgi"):
                 name = settings.interface.upper()
                 yield Refusal("", f"{settings.interface} = {settings.module or '…'}", f"is {name}, and uWSGI runs WSGI")
+            for terminals in settings.terminals:
+                what = f"{terminals.option} = {terminals.address}"
+                yield Refusal(terminals.where, what, "is not in the uWSGI of the pyuwsgi wheel")
             return
         for option, where in settings.uwsgi_only:
             yield Refusal(where, option, "is known to uWSGI only")

@@ -12,10 +12,11 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 
-from imperator.config.instance_settings import Daemon
+from imperator.config.instance_settings import Daemon, InstanceSettings
 from imperator.instance.children import Children, in_words
 from imperator.instance.keeper import Keeper, Timer
 from imperator.kernel.namespaces import set_parent_death_signal
@@ -28,6 +29,22 @@ LOOK = 2.0
 """Seconds between two looks whether a process that is not our child lives."""
 
 Say = Callable[[str], None]
+
+
+def terminals_daemon(settings: InstanceSettings) -> tuple[Daemon, ...]:
+    """The forkpty router (:mod:`.terminals`), where one is asked for: a program beside the application as any other."""
+    asked = settings.terminals
+    if not asked:
+        return ()
+    command = [sys.executable, "-m", "imperator.instance.terminals"]
+    for one in asked:
+        command.append(f"{'--uwsgi' if one.uwsgi else '--raw'}={one.address}")
+    if settings.chmod_socket is not None:
+        command.append(f"--mode={settings.chmod_socket:o}")
+    if settings.forkptyrouter_command is not None:
+        command.append(f"--command={settings.forkptyrouter_command}")
+    command += [f"--rows={settings.forkptyrouter_rows}", f"--columns={settings.forkptyrouter_cols}"]
+    return (Daemon(shlex.join(command), asked[0].option, asked[0].where),)
 
 
 class _Attached:

@@ -17,7 +17,7 @@ from imperator.config.errors import ConfigurationError
 from imperator.config.instance_settings import InstanceSettings
 from imperator.instance.children import Children
 from imperator.instance.cron import Cron
-from imperator.instance.daemons import Daemons
+from imperator.instance.daemons import Daemons, terminals_daemon
 from imperator.instance.keeper import Keeper
 from imperator.instance.link import Order, Unlinked
 from imperator.instance.touch import Touches
@@ -78,7 +78,7 @@ class Master:
         self._touches = Touches(keeper, say)
         self.on_early_end: Callable[[str], None] = lambda name: None
         """A signal wants the end before anything was begun (while the application is loaded): does not return."""
-        self._daemons = Daemons(settings.daemons, keeper, self.children, say)
+        self._daemons = Daemons((*settings.daemons, *terminals_daemon(settings)), keeper, self.children, say)
         self._cron = Cron(settings.cron, keeper, self.children, say)
 
     def hear(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imperator.instance.terminals import Packets
+
+from .terminal_client import Client
 
 PATIENCE = 20.0
 
@@ -40,41 +41,14 @@ def test_packets_come_whole_however_they_are_cut(wanted: list[tuple[int, bytes |
     assert [(kind, text if kind == 0 else value) for kind, value, text in got] == wanted
 
 
-class Client:
-    """Somebody's terminal client."""
-
-    def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(PATIENCE)
-        self.socket.connect(str(path))
-        self.text = ""
-
-    def shown(self, pattern: str) -> str:
-        """What is shown up to the pattern, which is taken away."""
-        while not (found := re.search(pattern, self.text, re.DOTALL)):
-            data = self.socket.recv(65536)
-            assert data, f"closed before {pattern!r}: {self.text!r}"
-            self.text += data.decode()
-        before, self.text = self.text[: found.end()], self.text[found.end() :]
-        return before
-
-    def closed(self) -> str:
-        while data := self.socket.recv(65536):
-            self.text += data.decode()
-        return self.text
-
-
 @contextmanager
 def router(tmp_path: Path, *options: str) -> Iterator[tuple[Path, Path, subprocess.Popen[str]]]:
     raw, uwsgi = tmp_path / "raw", tmp_path / "uwsgi"
     command = [sys.executable, "-m", "imperator.instance.terminals", "--raw", str(raw), "--uwsgi", str(uwsgi), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + PATIENCE
-        while not (raw.exists() and uwsgi.exists()):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        for path in (raw, uwsgi):
+            Client(path).socket.close()
         yield raw, uwsgi, process
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
@@ -151,4 +125,5 @@ def test_a_socket_that_cannot_be_had(tmp_path: Path) -> None:
 
 def test_the_socket_is_the_users_alone(tmp_path: Path) -> None:
     with router(tmp_path) as (raw, uwsgi, _):
+        Client(uwsgi)
         assert [path.stat().st_mode & 0o777 for path in (raw, uwsgi)] == [0o600, 0o600]
