@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from imperator.config import quantities
 from imperator.config.settings import EmperorSettings
-from imperator.kernel.cgroup import Place, clear, kill, prepare, remove, write
+from imperator.kernel.cgroup import Place, clear, kill, prepare, remove, remove_if_empty, write
 from imperator.kernel.cgroup_hierarchies import find_hierarchies
 from imperator.kernel.cgroup_limits import DeviceLimit, Limits
 from imperator.kernel.cgroup_usage import Usage, oom_kills, usage_of
@@ -210,6 +210,8 @@ class Groups:
     def _clear(self, serial: Serial, group: Group, why: Callable[[], str | None], then: Then, attempt: int) -> None:
         def work() -> tuple[set[int], str | None]:
             reason = why()
+            if remove_if_empty(group.directories):
+                return set(), reason
             left = clear(group.directories, _ATTEMPT)
             if not left:
                 remove(group.directories, _ATTEMPT)

@@ -146,6 +146,20 @@ def clear(directories: Sequence[str], patience: float) -> set[int]:
     return set()
 
 
+def remove_if_empty(directories: Sequence[str]) -> bool:
+    """Whether nobody was in a group, so that it could be removed at once: the usual end, and the quickest."""
+    for directory in directories:
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+                return False
+            raise
+    return True
+
+
 def remove(directories: Sequence[str], patience: float) -> None:
     """Remove an empty group and those below it. Blocks up to ``patience`` seconds, then raises OSError (EBUSY).
 
