@@ -24,6 +24,7 @@ import errno
 import marshal
 import os
 import resource
+import struct
 import sys
 
 TYPE_CHECKING = False
@@ -47,6 +48,12 @@ MOST_FDS = 253
 """SCM_MAX_FD of unix(7): fds in one message."""
 ANSWERS_AT_ONCE = 8
 EXILE = 30
+POLLIN = 1
+STEPS = (
+    "credentials", "before_drop", "commands", "hooks", "chdir_at_last", "namespaces_of", "bounding", "tenancy", "bind",
+    "remove_socket", "places", "hardening",
+)  # fmt: skip
+"""What a child has to go the longer way for; ``None`` or empty: that is not asked for."""
 
 # PyDLL and not CDLL: the interpreter's lock stays held over the call, so the child comes out of clone owning it.
 # Two of them: keeping errno costs pages, so the calls of most children do without.
@@ -58,6 +65,7 @@ _setsid = _libc.setsid
 _getppid = _libc.getppid
 _sigprocmask = _libc.sigprocmask
 _execve = _libc.execve
+_poll = _libc.poll
 _careful = ctypes.PyDLL(None, use_errno=True)
 _NO_SIGNALS = ctypes.create_string_buffer(128)
 _DIE_WITH_PARENT = (_prctl, (PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))
@@ -111,6 +119,8 @@ class Spawner:
         self.limits = self.limits_now = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.emperor = os.getppid()
         self.emperor_pidfd = os.pidfd_open(self.emperor)
+        self.emperor_watched = ctypes.create_string_buffer(struct.pack("ihh", self.emperor_pidfd, POLLIN, 0))
+        """A ``struct pollfd``: poll(2)."""
         self.directory = b""
         """Where we are: most vassals start in the same place, so it is gone to before the clone, and seldom."""
         self.clone = (SYS_CLONE[os.uname().machine], CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
@@ -172,7 +182,8 @@ class Spawner:
         """Make one process; the answer for the Emperor."""
         if truncated:
             return serial, -1, "the spawner has no file descriptors left (RLIMIT_NOFILE)"
-        calls = self.calls(fds, targets, dies_with_emperor and special is None)
+        straight = special is None or not any(special[step] not in (None, [], b"") for step in STEPS)
+        calls = self.calls(fds, targets, dies_with_emperor and straight)
         programs = [(place, c_strings([binary, *arguments])) for binary in binaries for place in places(binary)]
         variables = self.c_environments[environment]
         if special is not None:
@@ -206,7 +217,8 @@ class Spawner:
             plug = None
             if special["network"] is not None and special["network"]["address"] is not None:
                 plug = self.plug_of(special["network"])
-            jail = load("jail").Jail(special["clone_flags"], plug)
+            requests = [] if special["network"] is None else load("interfaces").requests(special["network"])
+            jail = load("jail").Jail(special["clone_flags"], plug, requests)
             pid = jail.clone(self.clone)
         else:
             pid = _careful.syscall(*self.clone)
@@ -217,10 +229,13 @@ class Spawner:
         # -- the child
         for call, values in calls:
             call(*values)
-        if refusal is None and special is None and (not dies_with_emperor or _getppid() == self.emperor):
-            _sigprocmask(SIG_SETMASK, _NO_SIGNALS, None)  # what was sent to this child meanwhile arrives here
-            for place, argv in programs:
-                _execve(place, argv, variables)
+        if refusal is None and straight and (jail is None or jail.settle_straight()):
+            # In a pid namespace of its own a child has no parent, but everywhere it can see whether the Emperor lives.
+            lives = _getppid() == self.emperor if jail is None else not _poll(self.emperor_watched, 1, 0)
+            if lives or not dies_with_emperor:
+                _sigprocmask(SIG_SETMASK, _NO_SIGNALS, None)  # what was sent to this child meanwhile arrives here
+                for place, argv in programs:
+                    _execve(place, argv, variables)
         special_or_failed = (environment, directory, binaries, programs, variables, dies_with_emperor, special)
         return self.longer_way(serial, jail, *special_or_failed)
 
