@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -259,6 +261,18 @@ EVERYTHING = (
 )
 
 
+def expect_workers(address: web.Address, count: int) -> None:
+    """Each of them has answered: while one is busy, another one is asked."""
+    deadline = time.monotonic() + PATIENCE
+    pids: set[str] = set()
+    with ThreadPoolExecutor(1) as others:
+        while len(pids) < count:
+            assert time.monotonic() < deadline, pids
+            busy = others.submit(web.http, address, "/wait/0.2")
+            pids.add(web.http(address, "/pid").body)
+            busy.result()
+
+
 @pytest.mark.parametrize("engine", ["granian", "gunicorn", "uwsgi"])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_application_runs_under_all_of_it(
@@ -276,7 +290,8 @@ def test_an_application_runs_under_all_of_it(
     empire = reign("--emperor-tyrant", *EVERYTHING, "--vassal-writable", run, binary=None)
     expect_answer(address, "hello")
     expect_answer(address, f"{SOMEBODY} {SOMEBODY} []", "/ids")
-    before = empire.expect_state("site.ini", accepting=1)
+    before = empire.expect_state("site.ini", accepting=1, loyal=1)
+    expect_workers(address, workers)  # one of uWSGI's that has only just begun does not hear of a reload
     web.write_application(open_path, "again")
     os.utime(file)
     expect_answer(address, "again")
