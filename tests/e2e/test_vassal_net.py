@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
@@ -13,6 +14,9 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 from pyroute2.nftables.main import NFTables
+
+from imperator.kernel.bridge import link_address
+from imperator.kernel.interfaces import configure
 
 from .conftest import Reign
 from .networks import Network, talk
@@ -163,6 +167,50 @@ def test_isolated_vassals_reach_the_host_and_not_one_another(
                 client.connect(listening.getsockname())
         with net.listen("10.91.0.1") as listening:
             talk(a.endpoint(), listening)
+
+
+def test_one_that_claims_its_neighbours_addresses_gets_nothing_that_is_for_the_neighbour(
+    net: Network, reign: Reign, stage: Stage, vassals: Path
+) -> None:
+    """It is root in its namespace: it takes the other's IPv4 address and its address of the link layer, and says so."""
+    reign(*BRIDGE)
+    thief, victim = vassal(vassals, stage, "a.ini"), vassal(vassals, stage, "b.ini")
+    stolen = address_of(victim)
+    with Network.of(thief.pid).kept() as a, Network.of(victim.pid).kept() as b:
+        with a.inside(), IPRoute() as routes:
+            (index,) = routes.link_lookup(ifname="eth0")
+            routes.link("set", index=index, state="down")
+            routes.link("set", index=index, address=link_address(IPv4Address(stolen)).hex(":"))
+        with a.endpoint() as control:
+            configure(control, "eth0", stolen, "255.255.0.0", "10.91.0.1")
+        with a.endpoint(socket.SOCK_DGRAM) as shouting, b.listen(stolen) as listening, a.listen(stolen) as trap:
+            trap.setblocking(False)
+            for _ in range(20):
+                shouting.sendto(b"that is me", ("10.91.0.1", 9))  # with its forged addresses, for the bridge to learn
+                talk(net.endpoint(), listening)
+            with pytest.raises(BlockingIOError):
+                trap.accept()
+
+
+def test_without_nftables_vassals_reach_each_other_and_it_is_said_once(
+    net: Network, reign: Reign, stage: Stage, vassals: Path
+) -> None:
+    nftables = NFTables(nfgen_family=2)
+    nftables.table("add", kwarg={"name": "imperator0", "flags": 2})  # its owner lets nobody else at it
+    try:
+        empire = reign(*BRIDGE)
+        empire.expect("vassals reach each other and this host, and nobody else: .*nftables: Operation not permitted")
+        first, second = vassal(vassals, stage, "a.ini"), vassal(vassals, stage, "b.ini")
+        with (
+            Network.of(first.pid).kept() as a,
+            Network.of(second.pid).kept() as b,
+            b.listen(address_of(second)) as listening,
+        ):
+            talk(a.endpoint(), listening)
+        assert forwards() == "0"
+        assert len(empire.log.find("nobody else")) == 1
+    finally:
+        nftables.close()
 
 
 def test_fifty_vassals_come_and_go_and_leave_no_interface(

@@ -137,10 +137,13 @@ class Bridge:
             self._translation = Translation(self._plan.name, self._plan.network)
             if not was_forwarding:
                 self._mark(_FORWARDING)
+        except OSError as error:
+            return error.strerror or str(error)
+        try:
             if not _forwards():
                 _IPV4_FORWARDING.write_text("1")
         except OSError as error:
-            return error.strerror or str(error)
+            return f"net.ipv4.ip_forward cannot be switched on: {error.strerror}"
         return None
 
     def unplug(self, name: str) -> None:

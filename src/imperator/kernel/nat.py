@@ -49,14 +49,14 @@ class Translation:
             raise
 
     def _make(self, bridge: str, network: IPv4Network) -> None:
-        from pyroute2.nftables.expressions import masq, verdict
+        from pyroute2.nftables.expressions import verdict
 
         tables = self._tables
         tables.table("create", kwarg={"name": bridge, "flags": _OWNER})
         tables.chain("add", table=bridge, name="out", hook="postrouting", type="nat", priority=_SRCNAT, policy=_ACCEPT)
         tables.chain("add", table=bridge, name="through", hook="forward", type="filter", priority=0, policy=_ACCEPT)
         leaves = [*_within(network), *_interface(_META_OUTGOING, bridge, equal=False)]
-        tables.rule("add", table=bridge, chain="out", expressions=(leaves, masq()))
+        tables.rule("add", table=bridge, chain="out", expressions=(leaves, [_expression("masq")]))
         comes = [*_interface(_META_OUTGOING, bridge, equal=True), *_interface(_META_INCOMING, bridge, equal=False)]
         tables.rule("add", table=bridge, chain="through", expressions=(comes, _belongs(), verdict(_ACCEPT)))
         tables.rule("add", table=bridge, chain="through", expressions=(comes, verdict(_DROP)))

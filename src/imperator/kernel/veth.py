@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 _AF_NETLINK = 16
+_AF_BRIDGE = 7
 _RTM_NEWLINK = 16
+_RTM_NEWNEIGH = 28
 _REQUEST = 0x1
 _ACK = 0x4
+_REPLACE = 0x100
 _EXCL = 0x200
 _CREATE = 0x400
 _IFF_UP = 1
@@ -34,6 +37,12 @@ _INFO_SLAVE_KIND = 4
 _INFO_SLAVE_DATA = 5
 _VETH_PEER = 1
 _BRPORT_ISOLATED = 33
+_NDA_DST = 1
+_NDA_LLADDR = 2
+_NUD_NOARP = 0x40
+_NUD_PERMANENT = 0x80
+_NTF_MASTER = 0x04
+_NTF_STICKY = 0x40
 
 
 class Plugs:
@@ -48,6 +57,9 @@ class Plugs:
         self._ask(request(pid, network))
         if network["isolated"]:
             self._ask(isolation(network["name"]))
+        # Whoever is root in its own namespace can claim its neighbour's addresses: the host does not listen to that.
+        self._ask(neighbour(network["bridge"], network["address"], network["link address"]))
+        self._ask(place(socket.if_nametoindex(network["name"]), network["link address"]))
 
     def _ask(self, message: bytes) -> None:
         self._netlink.send(message)
@@ -78,6 +90,23 @@ def isolation(name: str) -> bytes:
     body += _attribute(_IFLA_IFNAME, name.encode() + b"\0")
     body += _attribute(_IFLA_LINKINFO | _NESTED, _attribute(_INFO_SLAVE_KIND, b"bridge\0") + data)
     return struct.pack("IHHII", 16 + len(body), _RTM_NEWLINK, _REQUEST | _ACK, 0, 0) + body
+
+
+def neighbour(bridge: int, address: str, link_address: bytes) -> bytes:
+    """The host need not ask who has an address, and nobody can tell it otherwise: arp(7)."""
+    body = struct.pack("BxxxiHBB", socket.AF_INET, bridge, _NUD_PERMANENT, 0, 0)
+    body += _attribute(_NDA_DST, bytes(map(int, address.split("."))))
+    return _neighbour(body + _attribute(_NDA_LLADDR, link_address))
+
+
+def place(port: int, link_address: bytes) -> bytes:
+    """The bridge need not learn behind which port it is, and does not: bridge(8), ``fdb … static sticky``."""
+    body = struct.pack("BxxxiHBB", _AF_BRIDGE, port, _NUD_NOARP, _NTF_MASTER | _NTF_STICKY, 0)
+    return _neighbour(body + _attribute(_NDA_LLADDR, link_address))
+
+
+def _neighbour(body: bytes) -> bytes:
+    return struct.pack("IHHII", 16 + len(body), _RTM_NEWNEIGH, _REQUEST | _ACK | _CREATE | _REPLACE, 0, 0) + body
 
 
 def _link(flags: int) -> bytes:
