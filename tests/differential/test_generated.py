@@ -198,7 +198,7 @@ TEXTS = {
     "x.xml": plain_xml.map(_xml),
     "x.json": options.map(_json),
 }
-FEW = {"x.ini": 400, "x.yaml": 150, "x.xml": 150, "x.json": 150}
+FEW = {"x.ini": 300, "x.yaml": 100, "x.xml": 100, "x.json": 100}
 
 
 @pytest.mark.parametrize("name", TEXTS)

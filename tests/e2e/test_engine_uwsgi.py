@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imperator.court.binary import beside_interpreter
+from imperator.kernel.interpreter import installed_command
 from imperator.reign.protocol import ToVassal
 
 from .clients import Answer, ask
@@ -93,7 +93,7 @@ def _plain(court: Court, tcp: tuple[str, int]) -> str:
     text = (court.directory / "site.ini").read_text()
     text = text.replace("engine = uwsgi\n", "").replace(str(tcp[1]), str(other[1]))
     (court.directory / "plain.ini").write_text(text.replace("%n", "site"))
-    program = [beside_interpreter().path]
+    program = [str(installed_command("uwsgi"))]
     instance = Instance(["--ini", "plain.ini"], court.directory, court.mark, program=program)
     court.instances.append(instance)
     instance.expect(READY, ACCEPTING)

@@ -35,6 +35,19 @@ def socket_option(where: Where, protocol: str) -> str:
     return f"{'http-socket' if protocol == 'http' else 'socket'} = {address}"
 
 
+def sound(engine: str, lines: tuple[str, ...]) -> tuple[str, ...]:
+    """What keeps the original from hanging at its end.
+
+    With threads, the one that a signal ends waits for the others for ever. A worker that is just being forked does not
+    hear that it has to end, until the mercy is over.
+    """
+    if engine == "uwsgi" and any(line.startswith("threads") for line in lines):
+        return (*lines, "skip-atexit = true")
+    if engine == "uwsgi" and any(line.startswith("processes") for line in lines):
+        return (*lines, "worker-reload-mercy = 3")
+    return lines
+
+
 def after_reload(engine: str) -> tuple[FromVassal, ...]:
     """What it says again. The original says once in its life that it is up."""
     return (ACCEPTING,) if engine == "uwsgi" else (READY, ACCEPTING)
@@ -45,7 +58,9 @@ def after_reload(engine: str) -> tuple[FromVassal, ...]:
 def test_ready_accepting_and_loyal_at_the_first_request(
     court: Court, tcp: tuple[str, int], engine: str, lines: tuple[str, ...]
 ) -> None:
-    instance = court.start(f"engine = {engine}", socket_option(tcp, "http"), "wsgi-file = app.py", *lines)
+    instance = court.start(
+        f"engine = {engine}", socket_option(tcp, "http"), "wsgi-file = app.py", *sound(engine, lines)
+    )
     instance.expect(READY, ACCEPTING)
     assert instance.is_silent(0.5)
     assert ask(tcp) == Answer(200, "one")
@@ -72,7 +87,7 @@ def test_heartbeats_come_from_the_workers(court: Court, tcp: tuple[str, int], en
 
 @every_engine
 def test_a_slow_request_beside_others_is_no_stuck_worker(court: Court, tcp: tuple[str, int], engine: str) -> None:
-    lines = "wsgi-file = app.py", "heartbeat = 1", "threads = 2"
+    lines = sound(engine, ("wsgi-file = app.py", "heartbeat = 1", "threads = 2"))
     instance = court.start(f"engine = {engine}", socket_option(tcp, "http"), *lines)
     instance.expect(READY, ACCEPTING)
     with connect(tcp) as client:
@@ -90,7 +105,9 @@ def test_a_slow_request_beside_others_is_no_stuck_worker(court: Court, tcp: tupl
 def test_stopping_answers_what_is_being_answered(
     court: Court, tcp: tuple[str, int], engine: str, order: ToVassal, lines: tuple[str, ...]
 ) -> None:
-    instance = court.start(f"engine = {engine}", socket_option(tcp, "http"), "wsgi-file = app.py", *lines)
+    instance = court.start(
+        f"engine = {engine}", socket_option(tcp, "http"), "wsgi-file = app.py", *sound(engine, lines)
+    )
     instance.expect(READY, ACCEPTING)
     with connect(tcp) as client:
         send_request(client, "http", "/hold")
@@ -198,7 +215,9 @@ def test_a_reload_may_change_the_engine(court: Court, tcp: tuple[str, int], befo
 def test_it_does_not_outlive_its_emperor(
     court: Court, tcp: tuple[str, int], engine: str, lines: tuple[str, ...]
 ) -> None:
-    instance = court.start(f"engine = {engine}", socket_option(tcp, "http"), "wsgi-file = app.py", *lines)
+    instance = court.start(
+        f"engine = {engine}", socket_option(tcp, "http"), "wsgi-file = app.py", *sound(engine, lines)
+    )
     instance.expect(READY, ACCEPTING)
     assert ask(tcp) == Answer(200, "one")
     instance.abandon()

@@ -13,7 +13,7 @@ from imperator.reign.protocol import FromVassal, ToVassal
 from .clients import Answer, ask, connect, read_answer, send_request
 from .solo import free_port
 from .stage import PATIENCE
-from .test_engines import ACCEPTING, LOYAL, READY, every_engine, every_protocol, socket_option
+from .test_engines import ACCEPTING, LOYAL, READY, every_engine, every_protocol, socket_option, sound
 from .throne import Court
 
 ASYNC = (("granian", "http"), ("gunicorn", "http"), ("gunicorn", "uwsgi"))
@@ -71,7 +71,7 @@ def test_one_process_is_one_process(court: Court, tcp: tuple[str, int], engine: 
 @every_engine
 @every_number
 def test_harakiri(court: Court, tcp: tuple[str, int], engine: str, lines: tuple[str, ...]) -> None:
-    lines = (socket_option(tcp, "http"), "wsgi-file = app.py", "harakiri = 1", *lines)
+    lines = (socket_option(tcp, "http"), "wsgi-file = app.py", "harakiri = 1", *sound(engine, lines))
     instance = court.start(f"engine = {engine}", *lines)
     instance.expect(READY, ACCEPTING)
     with connect(tcp) as client:
@@ -89,7 +89,7 @@ def test_harakiri(court: Court, tcp: tuple[str, int], engine: str, lines: tuple[
 def test_harakiri_of_asgi(
     court: Court, tcp: tuple[str, int], engine: str, protocol: str, lines: tuple[str, ...]
 ) -> None:
-    lines = (socket_option(tcp, protocol), "asgi = asgi_app", "harakiri = 1", *lines)
+    lines = (socket_option(tcp, protocol), "asgi = asgi_app", "harakiri = 1", *sound(engine, lines))
     instance = court.start(f"engine = {engine}", *lines)
     instance.expect(READY, ACCEPTING)
     with connect(tcp) as client:
@@ -123,7 +123,7 @@ def test_harakiri_spares_who_waits_behind(court: Court, tcp: tuple[str, int], en
 def test_max_requests(court: Court, tcp: tuple[str, int], engine: str, lines: tuple[str, ...]) -> None:
     if engine == "uwsgi":  # a worker of the original lives for a minute at least, unless this is said
         lines = ("min-worker-lifetime = 1", "worker-reload-mercy = 3", *lines)
-    lines = (socket_option(tcp, "http"), "wsgi-file = app.py", "max-requests = 5", *lines)
+    lines = (socket_option(tcp, "http"), "wsgi-file = app.py", "max-requests = 5", *sound(engine, lines))
     instance = court.start(f"engine = {engine}", *lines)
     instance.expect(READY, ACCEPTING)
     first = hold(court, tcp, 2 if "processes = 2" in lines else 1)

@@ -157,3 +157,18 @@ def test_a_long_answer_is_finished_before_a_reload(start: Start, port: int) -> N
     assert get(port) == "one"  # by the successor, which waits for the other
     client.join()
     assert answers == ["one"]
+
+
+def test_reloads_of_another_users_instance(as_root: None, start: Start, port: int, open_path: Path) -> None:
+    """What closes the door while requests end must not need root."""
+    instance = start(f"http-socket = 127.0.0.1:{port}", "wsgi-file = app.py", "uid = 20001", "gid = 20001")
+    instance.expect(ACCEPTS)
+    with Clients(port) as clients:
+        for _ in range(5):
+            clients.more()
+            instance.send(signal.SIGHUP)
+            instance.expect("reload: SIGHUP")
+            instance.expect(ACCEPTS)
+        clients.more()
+    assert clients.failures == []
+    assert not instance.log.find("door stays open")

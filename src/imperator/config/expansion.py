@@ -60,11 +60,12 @@ class Expansion:
                 continue
             value = value[:begin] + replacement + value[end + 1 :]
             if len(value) > LONGEST_VALUE or len(steps) > MOST_STEPS:
-                text = f"{given.key} = {given.value}: {symbol}({_shown(name)}) speaks of itself, without end"
+                written = _shown(f"{given.key} = {given.value}")
+                text = f"{written}: {symbol}({_shown(name)}) speaks of itself, without end"
                 raise ConfigurationError(given.where, text)
             steps.append(Step(f"{symbol}({name}) is {_shown(replacement)}", value))
+            given.value = value  # at once: it may speak of itself, as far as it is by then
             start = 1  # as the original, which never again looks at a symbol that is the first character
-        given.value = value
         given.steps = tuple(steps)
 
     def _variable(self, name: str, where: str) -> str | None:

@@ -11,10 +11,10 @@ import os
 import re
 import shutil
 import sys
-import sysconfig
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
+
+from imperator.kernel.interpreter import installed_command, places
 
 _INTERPRETER: Final = re.compile(rb"#!(?:/bin/sh\n'''exec' \"?)?(/[^\"\n]*?python[\d.]*)")
 """The first line of a script that pip made, or the first two, where the path is too long or has a blank."""
@@ -42,44 +42,20 @@ def binary_of(path: str | None) -> Binary:
 
 def ourselves() -> Binary:
     """Imperator's own command, as pip installed it for this interpreter. Raises :class:`NoBinary`."""
-    places = _beside_interpreter()
-    if os.path.isabs(sys.argv[0]):
-        places.append(Path(sys.argv[0]).parent)  # pip install --user: its commands are far from the interpreter
-    for place in places:
-        candidate = place / "imperator"
-        if os.access(candidate, os.X_OK) and candidate.is_file():
-            return Binary(str(candidate))
-    raise NoBinary(
-        f"no command imperator in {_either(places)}: install Imperator with '{sys.executable} -m pip', or name another "
-        "program for vassals with --binary-path"
-    )
+    found = installed_command("imperator")
+    if found is None and os.path.isabs(sys.argv[0]) and is_imperator(sys.argv[0]) and os.access(sys.argv[0], os.X_OK):
+        found = sys.argv[0]  # pip install --user: its commands are far from the interpreter
+    if found is None:
+        raise NoBinary(
+            f"no command imperator in {' or '.join(places())}: install Imperator with '{sys.executable} -m pip', or "
+            "name another program for vassals with --binary-path"
+        )
+    return Binary(found)
 
 
 def is_imperator(path: str) -> bool:
     """Whether this program is our own instance, by its name: what only it understands is told to nobody else."""
     return os.path.basename(path) == "imperator"
-
-
-def beside_interpreter() -> Binary:
-    """The real uwsgi that pip installed with us. Raises :class:`NoBinary`."""
-    places = _beside_interpreter()
-    for place in places:
-        candidate = place / "uwsgi"
-        if os.access(candidate, os.X_OK):
-            return binary_of(str(candidate))
-    raise NoBinary(
-        f"no uwsgi in {_either(places)}: install it with '{sys.executable} -m pip install pyuwsgi', or name another "
-        "program with --binary-path"
-    )
-
-
-def _beside_interpreter() -> list[Path]:
-    """Where pip puts the commands of this interpreter."""
-    return list(dict.fromkeys((Path(sys.executable).parent, Path(sysconfig.get_path("scripts")))))
-
-
-def _either(places: list[Path]) -> str:
-    return " or ".join(map(str, places))
 
 
 def _interpreter_of_wheel(path: str) -> str | None:

@@ -6,7 +6,6 @@ a day and a weekday are named either of them will do.
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 
@@ -60,6 +59,8 @@ class Cron:
         self._keeper.after(60.05 - time.time() % 60, self._minute)
 
     def _run(self, job: CronJob) -> None:
+        import subprocess  # most instances have no use for it
+
         try:
             command = ["/bin/sh", "-c", job.command]
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -91,6 +90,8 @@ class Daemons:
                 self._keeper.every(LOOK, self._look_at_strangers)
             self._say(f"{daemon.command}: pid {stranger} of {daemon.pidfile} runs already: it is left alone")
             return
+        import subprocess  # most instances have no use for it
+
         attached.started = time.monotonic()
         try:
             # Only what is ready-made is called between fork and exec: other threads may hold any lock at this moment.

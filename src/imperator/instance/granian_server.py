@@ -61,11 +61,8 @@ class Server:
         multiprocess: bool = False,
         limits: Limits | None = None,
         spare_threads: bool = False,
-        activity: Callable[[], object] = lambda: None,
     ) -> None:
-        """``activity`` returns something that changes whenever a request begins or ends.
-
-        Raises :class:`~imperator.instance.granian_worker.EngineUnusable`; ValueError for what cannot be served."""
+        """Raises :class:`~imperator.instance.granian_worker.EngineUnusable`; ValueError for what cannot be served."""
         load()
         self._application = application
         self._interface: Interface = interface
@@ -74,7 +71,6 @@ class Server:
         self._multiprocess = multiprocess
         self._limits = limits or Limits()
         self._spare_threads = spare_threads
-        self._activity = activity
         self._admit_one_more: Callable[[], None] | None = None
         if threads < 1 or self._limits.connections < 1 or not self._sockets:
             raise ValueError("a server needs a socket, a thread and a connection at least")
@@ -163,7 +159,7 @@ class Server:
                 service.close_door()
         except OSError as error:
             print(f"the door stays open while requests end: {error}", file=sys.stderr, flush=True)
-        yield from draining(self._sockets, self._activity, lambda: self._deadline)
+        yield from draining(self._sockets, lambda: self._deadline)
         for service in self._services:
             service.end()
 

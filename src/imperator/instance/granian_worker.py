@@ -221,14 +221,20 @@ class Service:
 
 
 def _deaf_socket() -> socket.socket:
-    """A listening socket that hears nothing: its filter drops whatever knocks. socket(7), SO_ATTACH_FILTER."""
+    """A listening socket that hears nothing: its filter drops whatever knocks. socket(7), SO_ATTACH_FILTER.
+
+    Some kernels keep filters to root. Without one a stranger who finds the port waits there in vain, for Rust goes on
+    waiting for the socket that was there before; so that is no reason to leave the door open.
+    """
     import array
+    import contextlib
     import struct
 
     drop = array.array("B", struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K: let 0 bytes through
     deaf = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        deaf.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, drop.buffer_info()[0]))
+        with contextlib.suppress(PermissionError):
+            deaf.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, drop.buffer_info()[0]))
         deaf.listen(1)
     except OSError:
         deaf.close()

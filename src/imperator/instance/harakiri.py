@@ -13,12 +13,13 @@ import traceback
 from collections.abc import Callable
 from types import FrameType
 
-from imperator.instance.draining import QUIET
 from imperator.instance.keeper import Keeper
 from imperator.instance.loyalty import Count, Progress, Running
 
 Say = Callable[[str], None]
 
+_QUIET = 0.05
+"""Seconds without a change after which nothing is waiting for a thread any more."""
 _LOOK_AT_REST = 0.02
 """Seconds between two looks whether only the condemned are left."""
 
@@ -84,7 +85,7 @@ class Harakiri:
         if count != self._seen:
             self._seen, self._quiet_since = count, now
         left = {running.number for running in self._progress.running()} - self._condemned
-        if (not left and now - self._quiet_since >= QUIET) or now >= self._deadline:
+        if (not left and now - self._quiet_since >= _QUIET) or now >= self._deadline:
             self.on_alone()
         else:
             self._keeper.after(_LOOK_AT_REST, self._look_at_rest)

@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 
+from imperator.kernel.interpreter import installed_command
+
 
 @dataclass(frozen=True, slots=True)
 class Installed:
@@ -43,15 +45,7 @@ def wheel() -> str | None:
 
 
 def _has_uwsgi() -> bool:
-    if wheel() is not None:
-        return True
-    from imperator.court.binary import NoBinary, beside_interpreter
-
-    try:
-        beside_interpreter()
-    except NoBinary:
-        return False
-    return True
+    return wheel() is not None or installed_command("uwsgi") is not None
 
 
 def _directory(package: str) -> str | None:

@@ -15,6 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from imperator.config.instance_settings import InstanceSettings, Interface
@@ -36,13 +37,14 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.~!$&'()*+,;=:@-]*")
 class Line:
     """What is known of one request when it has been answered."""
 
-    __slots__ = ("charset", "ended", "headers", "number", "size", "started", "status", "vars", "worker")
+    __slots__ = ("_cgi", "charset", "ended", "headers", "number", "size", "started", "status", "vars", "worker")
 
     def __init__(self, variables: dict[str, Any], worker: int, charset: str = "utf-8") -> None:
         self.vars = variables
         """As CGI has them, and the engine's own."""
         self.charset = charset
         """What the path was decoded with."""
+        self._cgi: tuple[int, int] | None = None
         self.worker = worker
         self.number = 0
         self.started = time.time()
@@ -72,8 +74,17 @@ class Line:
         """Bytes of the answer's head."""
         return sum(len(name) + len(value) + 4 for name, value in self.headers) + len("HTTP/1.1  \r\n\r\n") + 6
 
-    def cgi(self) -> list[tuple[str, str]]:
-        return [(name, value) for name, value in self.vars.items() if name.isupper() and isinstance(value, str)]
+    @property
+    def cgi(self) -> tuple[int, int]:
+        """How many variables of CGI's there are, and how many bytes they take in a packet of the uwsgi protocol."""
+        if self._cgi is None:
+            count = size = 0
+            for name, value in self.vars.items():
+                if type(value) is str and name.isupper():
+                    count += 1
+                    size += len(name) + len(value) + 4
+            self._cgi = count, size
+        return self._cgi
 
 
 def _variable(name: str) -> Value:
@@ -86,6 +97,11 @@ def _memory(field: int, unit: int) -> Value:
             return int(file.read().split()[field]) * os.sysconf("SC_PAGE_SIZE") // unit
 
     return value
+
+
+@lru_cache(maxsize=16)
+def _moment(form: str, second: int) -> str:
+    return time.strftime(form, time.localtime(second))
 
 
 NAMES: dict[str, Value] = {
@@ -109,14 +125,14 @@ NAMES: dict[str, Value] = {
     "tmicros": lambda line: int(line.started * 1e6),
     "time": lambda line: int(line.started),
     "epoch": lambda line: int(line.ended),
-    "ltime": lambda line: time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(line.started)),
-    "ftime": lambda line: time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(line.started)),
-    "ctime": lambda line: time.strftime("%a %b %e %H:%M:%S %Y", time.localtime(line.started)),
+    "ltime": lambda line: _moment("%d/%b/%Y:%H:%M:%S %z", int(line.started)),
+    "ftime": lambda line: _moment("%d/%b/%Y:%H:%M:%S %z", int(line.started)),
+    "ctime": lambda line: _moment("%a %b %e %H:%M:%S %Y", int(line.started)),
     "pid": lambda line: os.getpid(),
     "wid": lambda line: line.worker,
     "switches": lambda line: None,
-    "vars": lambda line: len(line.cgi()),
-    "pktsize": lambda line: sum(len(name) + len(value) + 4 for name, value in line.cgi()),
+    "vars": lambda line: line.cgi[0],
+    "pktsize": lambda line: line.cgi[1],
     "core": lambda line: 0,
     "vsz": _memory(0, 1),
     "rss": _memory(1, 1),
@@ -161,7 +177,9 @@ class RequestLog:
         found = [value(line) for value in self._values]
         text = self._text % tuple(empty if one is None or one == "" else one for one in found)
         # A line is a line, whatever a client has put into its request.
-        os.write(2, text.translate(_NO_BREAKS).encode(errors="surrogateescape") + b"\n")
+        if not text.isprintable():
+            text = text.translate(_NO_BREAKS)
+        os.write(2, text.encode(errors="surrogateescape") + b"\n")
 
     # -- around an application
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from imperator.instance.keeper import Keeper
-from imperator.kernel.inotify import Inotify
+
+if TYPE_CHECKING:
+    from imperator.kernel.inotify import Inotify
 
 Changed = Callable[[str], None]
 Say = Callable[[str], None]
@@ -33,6 +36,8 @@ class Touches:
             self._stamps[full] = _stamp(full)
             try:
                 if self._inotify is None:
+                    from imperator.kernel.inotify import Inotify
+
                     self._inotify = Inotify()
                     self._keeper.watch(self._inotify.fileno(), self._look)
                 self._inotify.watch(os.fsencode(os.path.dirname(full)))

@@ -28,13 +28,13 @@ from typing import Final, NoReturn
 from imperator.config.errors import ConfigurationError
 from imperator.config.given import Configuration, Given
 from imperator.config.instance_settings import InstanceSettings
-from imperator.court.binary import NoBinary, beside_interpreter
 from imperator.instance.environment_python import package_directories, set_environment
 from imperator.instance.inherited import take_inherited
 from imperator.instance.installed import wheel
 from imperator.instance.listening import UNASKED, Listening
 from imperator.instance.uwsgi_text import HANDED, text_for_uwsgi
 from imperator.instance.voice import Voice
+from imperator.kernel.interpreter import installed_command, places
 
 _LAUNCHER: Final = str(Path(__file__).with_name("uwsgi_launcher.py"))
 _HOME: Final = ("home", "virtualenv", "venv", "pyhome")
@@ -69,18 +69,20 @@ def find_uwsgi(binary_path: str | None = None) -> Uwsgi:
         return Program(binary_path)
     if extension is not None:
         return Wheel(extension)
-    try:
-        return Program(beside_interpreter().path)
-    except NoBinary as error:
-        raise ConfigurationError("engine = uwsgi", str(error)) from error
+    program = installed_command("uwsgi")
+    if program is None:
+        raise ConfigurationError(
+            "engine = uwsgi",
+            f"there is no uwsgi in {' or '.join(places())}",
+            f"install it with '{sys.executable} -m pip install pyuwsgi', or name another with binary-path",
+        )
+    return Program(program)
 
 
 def _is_ours(path: str) -> bool:
     """The script that came with the wheel is no other uWSGI than the wheel."""
-    try:
-        return os.path.samefile(path, beside_interpreter().path)
-    except (OSError, NoBinary):
-        return False
+    program = installed_command("uwsgi")
+    return program is not None and os.path.exists(path) and os.path.samefile(path, program)
 
 
 def become_uwsgi(

@@ -136,7 +136,6 @@ class Worker:
             multiprocess=several,
             limits=limits,
             spare_threads=bool(settings.harakiri),
-            activity=self.progress.count,
         )
         self._give_up_on = server.give_up_on
         return server

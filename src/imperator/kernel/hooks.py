@@ -72,8 +72,28 @@ def _number(text: str, what: str, base: int = 10) -> int:
         raise HookFailed(f"{text!r} is no {what}") from None
 
 
+def _run(command: str) -> int:
+    """Run a command to its end. One who is told to stop meanwhile leaves none behind: it is killed."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT))
+    process = None
+    try:
+        # No signal comes between the command's start and our knowing of it. It has to be open to all of them itself.
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", command], preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        )
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return process.wait()
+    except BaseException:
+        if process is not None:
+            process.kill()
+            process.wait()
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _exec(argument: str) -> None:
-    code = subprocess.call(["/bin/sh", "-c", argument])
+    code = _run(argument)
     if code < 0:
         raise HookFailed(f"was killed by {signal.Signals(-code).name}")
     if code:

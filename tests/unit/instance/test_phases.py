@@ -11,7 +11,7 @@ import pytest
 
 from imperator.config.instance_settings import InstanceSettings
 from imperator.config.settings import Hook
-from imperator.court.binary import beside_interpreter
+from imperator.kernel.interpreter import installed_command
 
 from .enactment import NOBODY, PATIENCE, Enacted, asked, enact, free_port, shell
 
@@ -61,7 +61,7 @@ def original(place: Path, commands: dict[str, str], *options: str) -> list[str]:
     (place / "app.py").write_text(
         "import os\nos.write(2, b'the application is loaded\\n')\ndef application(e, s): pass\n"
     )
-    binary = [sys.executable, beside_interpreter().path]
+    binary = [sys.executable, str(installed_command("uwsgi"))]
     result = subprocess.run(
         [*binary, "--ini", f"{place}/original.ini", *options],
         cwd=place,
