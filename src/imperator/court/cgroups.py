@@ -21,7 +21,7 @@ from imperator.config.settings import EmperorSettings
 from imperator.kernel.cgroup import Place, clear, kill, prepare, remove, remove_if_empty, write
 from imperator.kernel.cgroup_hierarchies import find_hierarchies
 from imperator.kernel.cgroup_limits import DeviceLimit, Limits
-from imperator.kernel.cgroup_usage import Usage, oom_kills, usage_of
+from imperator.kernel.cgroup_usage import Usage, files_in, oom_kills, usage_of
 from imperator.kernel.cgroups import Territory, Unavailable, claim, group_name
 from imperator.reign.names import Serial, VassalName
 from imperator.reign.wanted import Wanted
@@ -150,6 +150,8 @@ class Groups:
         self._groups: dict[Serial, Group] = {}
         self._threads = ThreadPoolExecutor(4, "cgroups")
         self._usage: dict[VassalName, Usage] = {}
+        self._files: list[frozenset[str]] | None = None
+        """The files of each hierarchy, once they were looked at."""
         self._read_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -261,10 +263,20 @@ class Groups:
         self._reading = None
 
     async def _read(self) -> None:
-        groups = list(self._groups.values())
-        work = self._threads.submit(lambda: {group.name: usage_of(group.directories) for group in groups})
+        work = self._threads.submit(self._usage_of_all, list(self._groups.values()))
         self._usage = await asyncio.wrap_future(work)
         self._read_at = self._loop.time()
+
+    def _usage_of_all(self, groups: list[Group]) -> dict[VassalName, Usage]:
+        found: dict[VassalName, Usage] = {}
+        for group in groups:
+            if self._files is None:
+                try:
+                    self._files = files_in(group.directories)
+                except FileNotFoundError:  # it is just being made, or removed
+                    continue
+            found[group.name] = usage_of(group.directories, self._files)
+        return found
 
     # -- threads
 

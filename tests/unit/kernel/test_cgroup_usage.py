@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imperator.kernel.cgroup_usage import oom_kills, usage_of
+from imperator.kernel.cgroup_usage import files_in, oom_kills, usage_of
 
 VERSION_2 = {
     "memory.current": "4096\n",
@@ -44,7 +44,7 @@ def group(directory: Path, files: dict[str, str]) -> list[str]:
 @pytest.mark.parametrize("files", [VERSION_2, VERSION_1], ids=["version 2", "version 1"])
 def test_usage(files: dict[str, str], tmp_path: Path) -> None:
     directories = group(tmp_path, files)
-    assert usage_of(directories) == {
+    assert usage_of(directories, files_in(directories)) == {
         "memory": {"current": 4096, "peak": 8192, "max": 64 << 20, "oom_kills": 1},
         "cpu": {"seconds": 1.5, "throttled": 3, "throttled_seconds": 0.25, "max": 0.5},
         "pids": {"current": 7, "max": 20, "refused": 4},
@@ -55,7 +55,7 @@ def test_usage(files: dict[str, str], tmp_path: Path) -> None:
 def test_pressure(tmp_path: Path) -> None:
     text = "some avg10=12.50 avg60=1.00 avg300=0.10 total=1\nfull avg10=1.00 avg60=0.00 avg300=0.00 total=1\n"
     directories = group(tmp_path, {"memory.pressure": text})
-    assert usage_of(directories) == {"pressure": {"memory": 12.5}}
+    assert usage_of(directories, files_in(directories)) == {"pressure": {"memory": 12.5}}
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,12 @@ def test_pressure(tmp_path: Path) -> None:
     ],
 )
 def test_no_limit_is_none(files: dict[str, str], tmp_path: Path) -> None:
-    used = usage_of(group(tmp_path, files))
+    directories = group(tmp_path, files)
+    used = usage_of(directories, files_in(directories))
     assert used["memory"]["max"] is None
     assert used["pids"]["max"] is None
 
 
 def test_a_group_that_is_gone_uses_nothing(tmp_path: Path) -> None:
-    assert usage_of([f"{tmp_path}/gone"]) == {}
+    assert usage_of([f"{tmp_path}/gone"], [frozenset({"memory.max", "cpu.stat"})]) == {}
     assert oom_kills([f"{tmp_path}/gone"]) == 0
