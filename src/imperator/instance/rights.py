@@ -180,8 +180,9 @@ def set_limits(settings: InstanceSettings) -> None:
             raise ConfigurationError(option, f"cannot be set: {error}", f"the highest allowed is {hard}") from error
 
 
-def leave_namespaces(option: str, names: Sequence[str]) -> bool:
+def leave_namespaces(option: str, values: Sequence[str]) -> bool:
     """``unshare = net,fs,…``; says whether anything was left. With ``pid``, a child returns: see the shepherd."""
+    names = [name.strip() for value in values for name in value.split(",") if name.strip()]
     if not names:
         return False
     option = f"{option} = {','.join(names)}"
