@@ -17,7 +17,7 @@ from imperator.kernel.capabilities import NUMBERS, bounding_set
 
 from .conftest import Reign
 from .empire import expect_nobody
-from .solo import Start
+from .solo import ACCEPTS, Start, get
 from .stage import PATIENCE, Puppet, Stage
 from .terminal_client import Client
 
@@ -291,3 +291,68 @@ def test_a_terminal_in_a_jail_as_in_the_manual(start: Start, open_path: Path) ->
     client.socket.close()
     assert instance.end() == 0
     assert not (open_path / "raw.socket").exists()
+
+
+# -- what an instance's own file says
+
+TELLING = """
+import os
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    status = dict(line.rstrip().split(":\\t", 1) for line in open("/proc/self/status") if ":\\t" in line)
+    mounted = os.path.isdir("{old}/etc")
+    return [f"{{os.getuid()}} {{int(status['CapEff'], 16)}} {{mounted}} {{os.readlink('/proc/self/ns/uts')}}".encode()]
+"""
+
+
+def test_capabilities_that_an_instance_keeps(start: Start, port: int) -> None:
+    app = TELLING.format(old="")
+    lines = [f"http-socket = 127.0.0.1:{port}", "wsgi-file = app.py", "uid = 20001", "gid = 20001"]
+    instance = start(*lines, "cap = net_bind_service,net_raw", app=app)
+    instance.expect(ACCEPTS)
+    uid, effective, *_ = get(port).split()
+    assert uid == "20001"
+    assert int(effective) == 1 << NUMBERS["net_bind_service"] | 1 << NUMBERS["net_raw"]
+
+
+def test_capabilities_that_a_tenant_was_not_given(reign: Reign, vassals: Path, open_path: Path) -> None:
+    file = vassals / "tenant.ini"
+    file.write_text("[uwsgi]\ncap = setuid\nhttp-socket = 127.0.0.1:0\nwsgi-file = app.py\n")
+    os.chown(file, 20001, 20001)
+    empire = reign("--emperor-tyrant", binary=None)
+    empire.expect("cap = setuid: uid 20001 was not given all of these")
+
+
+def test_another_root_and_namespaces_after_it(start: Start, port: int, open_path: Path) -> None:
+    root, old = open_path / "root", open_path / "old"
+    root.mkdir()
+    old.mkdir()
+    instance = start(
+        f"http-socket = 127.0.0.1:{port}",
+        f"wsgi-file = {open_path}/app.py",
+        "unshare = fs",
+        f"hook-post-jail = mount:none / {root} bind,rec",
+        f"pivot-root = {root} {old}",
+        "unshare2 = uts",
+        "uid = 20001",
+        "gid = 20001",
+        app=TELLING.format(old=old),
+    )
+    instance.expect(f"the root is now {root}")
+    instance.expect(ACCEPTS)
+    uid, _, mounted, uts = get(port).split()
+    assert (uid, mounted) == ("20001", "True")
+    assert uts != os.readlink("/proc/self/ns/uts")
+    assert not (old / "etc").exists()
+
+
+def test_post_jail_hooks_without_a_jail_of_its_own(start: Start, port: int, open_path: Path) -> None:
+    lines = [f"http-socket = 127.0.0.1:{port}", "wsgi-file = app.py", f"hook-post-jail = write:{open_path}/seen yes"]
+    start(*lines).expect("post-jail hooks are not run")
+    assert not (open_path / "seen").exists()
+
+
+def test_post_jail_hooks_of_a_jailed_instance(start: Start, port: int, open_path: Path) -> None:
+    lines = [f"http-socket = 127.0.0.1:{port}", "wsgi-file = app.py", f"hook-post-jail = write:{open_path}/seen yes"]
+    start(*lines, "jailed = true").expect(ACCEPTS)
+    assert (open_path / "seen").read_text() == "yes"

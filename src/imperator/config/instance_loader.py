@@ -93,6 +93,7 @@ class _Builder:
             "static_map": lambda given: self._append("static_map", values.pair(given, "/PATH=DIRECTORY")),
             "rlimits": self._rlimit,
             "unshare": self._unshare,
+            "unshare2": self._unshare,
             "procname_prefix": lambda given: self._set("procname_prefix", given.text + " "),
             "daemons": self._daemon,
             "cron": self._cron,
@@ -220,7 +221,7 @@ class _Builder:
 
     def _unshare(self, given: Given) -> None:
         for word in given.text.replace(",", " ").split():
-            self._append("unshare", word)
+            self._append(given.key, word)
 
     def _daemon(self, given: Given) -> None:
         if given.key.endswith("2"):

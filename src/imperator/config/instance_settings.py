@@ -166,7 +166,14 @@ class InstanceSettings:
     add_gid: tuple[str, ...] = ()
     umask: int | None = None
     chroot: str | None = None
+    cap: tuple[str, ...] = ()
+    """Names of capabilities to keep when root becomes another user, each entry with commas between them."""
     unshare: tuple[str, ...] = ()
+    unshare2: tuple[str, ...] = ()
+    """The same, after the root was changed."""
+    pivot_root: str | None = None
+    """``NEW_ROOT PUT_OLD``, the second one below the first."""
+    jailed: bool = False
     tuntap_device: tuple[str, ...] = ()
     tuntap_device_rule: tuple[str, ...] = ()
     tuntap_use_credentials: str | None = None

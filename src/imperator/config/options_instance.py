@@ -187,6 +187,16 @@ INSTANCE_OPTIONS: tuple[Option, ...] = (
     _option(_RIGHTS, "add-gid", "list", "a further group", "GROUP"),
     _option(_RIGHTS, "chroot", "string", "make this directory the root directory", "DIRECTORY"),
     _option(_RIGHTS, "unshare", "special", "have namespaces of its own: fs, net, ipc, pid, uts, user", "KIND,…"),
+    _option(_RIGHTS, "unshare2", "special", "the same, after the root was changed", "KIND,…"),
+    _option(
+        _RIGHTS,
+        "pivot-root",
+        "string",
+        "make a directory the root, and put the old root into another one below it",
+        "NEW_ROOT PUT_OLD",
+        aliases=("pivot_root",),
+    ),
+    _option(_RIGHTS, "jailed", "flag", "run the post-jail hooks although the instance has no namespaces of its own"),
     _option(
         _RIGHTS,
         "tuntap-device",

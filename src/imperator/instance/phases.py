@@ -33,9 +33,11 @@ from imperator.instance.listening import Listening, bind_all, needs_rights, remo
 from imperator.instance.rights import (
     Identity,
     become,
+    capabilities_asked,
     enter_root,
     identity_asked,
     leave_namespaces,
+    pivot,
     set_limits,
     set_umask,
 )
@@ -151,15 +153,20 @@ class Phases:
         self._bind_all()
 
     def _enter_jail(self) -> None:
-        left = leave_namespaces(self.settings)
+        settings = self.settings
+        left = leave_namespaces("unshare", settings.unshare)
         if self.settings.tuntap_device:
             start_devices(self.settings, identity_asked(self.settings), self.say)
         if left:
             self.traces.in_this_process()
-            self._run("post-jail", self.settings.hook_post_jail)
-        elif self.settings.hook_post_jail:
-            self.say("post-jail hooks are not run: without unshare there is no jail")
-        enter_root(self.settings, self.say)
+        if left or settings.jailed:
+            self._run("post-jail", settings.hook_post_jail)
+        elif settings.hook_post_jail:
+            self.say("post-jail hooks are not run: without unshare there is no jail (jailed = true runs them)")
+        enter_root(settings, self.say)
+        pivot(settings, self.say)
+        if leave_namespaces("unshare2", settings.unshare2):
+            self.traces.in_this_process()
 
     def _drop(self, who: Identity) -> None:
         if who.uid and os.geteuid() == 0:
@@ -167,7 +174,7 @@ class Phases:
         if self.settings.logfile_chown and self.traces.log is not None:
             self.traces.log.give_to(who)
         set_limits(self.settings)
-        become(who, self.say)
+        become(who, self.say, capabilities_asked(self.settings))
 
     def _enter_directory(self) -> None:
         if self.settings.chdir is not None:

@@ -17,17 +17,19 @@ import errno
 import os
 import pwd
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.instance_settings import InstanceSettings
+from imperator.kernel.capabilities import NONE, Capabilities, capabilities_of, hold, keep_over_change_of_user, names_of
 from imperator.kernel.credentials import gid_of, uid_of
 from imperator.kernel.namespaces import (
     PIDS,
     change_root,
     flags_of,
     parent_death_signal,
+    pivot_root,
     set_parent_death_signal,
     unshare,
 )
@@ -46,6 +48,15 @@ class Identity:
     """Additional groups; they count where there is a gid."""
     note: str = ""
     """What a person should know about it."""
+
+
+def capabilities_asked(settings: InstanceSettings) -> Capabilities:
+    """``cap``. Raises :class:`ConfigurationError` for one that there is not."""
+    names = [word for value in settings.cap for word in value.replace(",", " ").split()]
+    try:
+        return capabilities_of(names)
+    except LookupError as error:
+        raise ConfigurationError(f"cap = {','.join(names)}", str(error.args[0])) from None
 
 
 def identity_asked(settings: InstanceSettings) -> Identity:
@@ -83,15 +94,22 @@ def _entry(uid: int) -> pwd.struct_passwd | None:
         return None
 
 
-def become(who: Identity, say: Say) -> None:
-    """Drop to ``who``: groups, gid, uid, with no way back; warns about an instance that stays root."""
+def become(who: Identity, say: Say, keep: Capabilities = NONE) -> None:
+    """Drop to ``who``: groups, gid, uid, with no way back; warns about an instance that stays root.
+
+    ``keep``: capabilities that it has afterwards, and whatever it executes.
+    """
     if who.note:
         say(who.note)
     if os.geteuid() != 0:
         _stay(who)
+        if keep:
+            _keep_some(keep)
         return
     signal, parent = parent_death_signal(), os.getppid()
     try:
+        if keep:
+            keep_over_change_of_user()
         if who.gid is not None:
             os.setgroups(who.groups)
             os.setresgid(who.gid, who.gid, who.gid)
@@ -99,6 +117,8 @@ def become(who: Identity, say: Say) -> None:
             os.setgroups([])
         if who.uid:
             os.setresuid(who.uid, who.uid, who.uid)
+        if keep:
+            hold(keep, hand_on=True)
     except OSError as error:
         raise ConfigurationError(f"uid {who.uid}, gid {who.gid}", f"cannot be taken on: {error.strerror}") from error
     if signal:
@@ -114,6 +134,17 @@ def become(who: Identity, say: Say) -> None:
 def _additional(who: Identity) -> str:
     others = [str(group) for group in who.groups if group != who.gid]
     return f", additional groups {' '.join(others)}" if others else ""
+
+
+def _keep_some(keep: Capabilities) -> None:
+    """Of those that whoever started us has left us."""
+    try:
+        hold(keep, hand_on=True)
+    except OSError as error:
+        names = ",".join(names_of(keep))
+        raise ConfigurationError(
+            f"cap = {names}", f"uid {os.geteuid()} was not given all of these", "start it as root"
+        ) from error
 
 
 def _stay(who: Identity) -> None:
@@ -149,12 +180,12 @@ def set_limits(settings: InstanceSettings) -> None:
             raise ConfigurationError(option, f"cannot be set: {error}", f"the highest allowed is {hard}") from error
 
 
-def leave_namespaces(settings: InstanceSettings) -> bool:
+def leave_namespaces(option: str, values: Sequence[str]) -> bool:
     """``unshare = net,fs,…``; says whether anything was left. With ``pid``, a child returns: see the shepherd."""
-    names = [name.strip() for value in settings.unshare for name in value.split(",") if name.strip()]
+    names = [name.strip() for value in values for name in value.split(",") if name.strip()]
     if not names:
         return False
-    option = f"unshare = {','.join(names)}"
+    option = f"{option} = {','.join(names)}"
     try:
         flags = flags_of(names)
         unshare(flags)
@@ -178,3 +209,19 @@ def enter_root(settings: InstanceSettings, say: Say) -> None:
         hint = "only root can" if error.errno == errno.EPERM else ""
         raise ConfigurationError(option, f"cannot be made the root: {error.strerror}", hint) from error
     say(f"the root is now {settings.chroot}" + (", and the working directory /" if moved else ""))
+
+
+def pivot(settings: InstanceSettings, say: Say) -> None:
+    """``pivot-root = NEW_ROOT PUT_OLD``."""
+    if settings.pivot_root is None:
+        return
+    option = f"pivot-root = {settings.pivot_root}"
+    new, separator, put_old = settings.pivot_root.partition(" ")
+    if not separator:
+        raise ConfigurationError(option, "two directories were expected: NEW_ROOT PUT_OLD")
+    try:
+        pivot_root(new, put_old)
+    except OSError as error:
+        hint = "the new root has to be a mount of its own, in an fs namespace: unshare = fs, and mount it before"
+        raise ConfigurationError(option, f"cannot be done: {error.strerror}", hint) from error
+    say(f"the root is now {new}, and the old one is in {put_old}")

@@ -36,6 +36,7 @@ NETWORK: Final = NAMESPACES["net"]
 
 _MS_REC: Final = 0x4000
 _MS_PRIVATE: Final = 1 << 18
+_SYS_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "loongarch64": 41, "ppc64le": 203}
 _PR_SET_PDEATHSIG: Final = 1
 _PR_GET_PDEATHSIG: Final = 2
 
@@ -106,6 +107,17 @@ def change_root(path: str) -> bool:
         return False
     os.chdir("/")
     return True
+
+
+def pivot_root(new: str, put_old: str) -> None:
+    """Make the mount ``new`` the root; the old one is found in ``put_old``, a directory below. pivot_root(2)."""
+    _check(_libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None), "making the mounts private")
+    os.chdir(new)
+    number = _SYS_PIVOT_ROOT.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, "not on this kind of machine")
+    _check(_libc.syscall(number, b".", os.fsencode(put_old.lstrip("/"))), "pivot_root")
+    os.chdir("/")
 
 
 def _is_reachable() -> bool:
