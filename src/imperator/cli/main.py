@@ -37,6 +37,10 @@ def _main(arguments: list[str]) -> int:
             from imperator.cli import check
 
             return check.main(rest)
+        case ["audit", *rest]:
+            from imperator.cli import audit
+
+            return audit.main(rest)
         case ["shell", *rest]:
             from imperator.cli import shell
 
