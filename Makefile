@@ -2,6 +2,7 @@
 #
 #   PYTHON=/path/to/python3   the interpreter to build .venv from (3.11 or newer; default: the system's own)
 #   ARGS="-k throttle -x"     handed on to pytest, or to the benchmarks
+#   JOBS=1                    how many test files run side by side (default: 4; most of them wait for processes)
 
 SHELL   := /bin/bash
 VENV    := .venv
@@ -11,6 +12,7 @@ READY   := $(VENV)/.ready
 # vassals of other users could not execute it.
 PYTHON  ?= $(firstword $(wildcard /usr/bin/python3 /usr/local/bin/python3) python3)
 ARGS    ?=
+JOBS    ?= 4
 CHECK   ?=
 
 # Somebody else's checkout: the tools keep their caches to themselves.
@@ -36,7 +38,7 @@ demo: $(READY)  ## start three example apps under an Emperor, until Ctrl-C (CHEC
 	@$(PY) tools/demo.py $(if $(filter-out 0 no,$(CHECK)),--check)
 
 test: check  ## everything: lint, types and all tests
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: $(READY)  ## lint and types only
 	$(PY) -m ruff check .
