@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 _OURS_WORDS = """
 asgi cap cgroup-parent emperor-cap emperor-chdir-attr emperor-collect-attr emperor-collect-attribute
-emperor-command-socket emperor-wait-for-command-ignore emperor-wrapper-attr engine hook-as-emperor-before-vassal
-hook-as-emperor-setns hook-as-on-config-vassal hook-as-on-demand-vassal hook-as-vassal-before-drop interface
-limit-nofile log-file-chmod mount-as-user mount-post-app mount-pre-app rsgi tuntap-device tuntap-device-rule
-tuntap-router tuntap-router-firewall-in tuntap-router-firewall-out tuntap-router-route tuntap-router-stats
+emperor-command-socket emperor-wait-for-command-ignore emperor-wrapper-attr engine forkpty-router
+forkpty-router-cmd forkpty-router-command forkpty-urouter forkptyrouter forkptyrouter-cmd forkptyrouter-cols
+forkptyrouter-command forkptyrouter-rows forkptyurouter hook-as-emperor-before-vassal hook-as-emperor-setns
+hook-as-on-config-vassal hook-as-on-demand-vassal hook-as-vassal-before-drop interface limit-nofile
+log-file-chmod mount-as-user mount-post-app mount-pre-app rsgi tuntap-device tuntap-device-rule tuntap-router
+tuntap-router-firewall-in tuntap-router-firewall-out tuntap-router-route tuntap-router-stats
 tuntap-use-credentials umount-as-user umount-post-app umount-pre-app vassal-cpu-max vassal-io-max
 vassal-io-weight vassal-log vassal-memory-max vassal-net vassal-net-bridge vassal-net-pool vassal-pids-max
 vassal-seccomp vassal-writable
