@@ -192,6 +192,24 @@ def test_the_devices_process_is_the_vassals_user_and_ends_with_it(
     expect_peer(open_path, "192.168.0.2", uid=1234)
 
 
+def test_with_the_real_uwsgi_the_device_is_there_before_its_hooks_run(
+    net: Network, router: Any, vassals: Path, setup: Path, sock: Path, open_path: Path
+) -> None:
+    empire = router("--emperor-use-clone", "net", binary=None)
+    lines = ("engine = uwsgi", "master = true", "jailed = true", "http-socket = 127.0.0.1:0")
+    name = vassal(vassals, setup, sock, 2, *lines)
+    empire.expect_state(name, accepting=1)
+    expect_peer(open_path, "192.168.0.2")
+    with Network.of(empire.vassal(name)["pid"]).kept() as inside, inside.listen("192.168.0.2") as listening:
+        talk(net.endpoint(), listening)
+
+
+def test_the_real_uwsgi_cannot_leave_its_network_again(router: Any, vassals: Path, setup: Path, sock: Path) -> None:
+    empire = router(binary=None)
+    vassal(vassals, setup, sock, 2, "engine = uwsgi", "unshare = net", "http-socket = 127.0.0.1:0")
+    empire.expect("a device made by Imperator would stay outside of the namespaces that uWSGI unshares later")
+
+
 def test_a_device_rule_of_the_vassal(
     net: Network, router: Any, vassals: Path, setup: Path, sock: Path, open_path: Path
 ) -> None:

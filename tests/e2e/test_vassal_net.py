@@ -344,14 +344,16 @@ def test_host_is_the_emperors_own(net: Network, reign: Reign, stage: Stage, vass
     assert empire.vassal("a.ini")["net"] is None
 
 
-@pytest.mark.parametrize("tyrant", [False, True])
+HARDENED = ("--vassal-seccomp", "default", "--vassal-hidden-proc")
+
+
+@pytest.mark.parametrize("options", [(), ("--emperor-tyrant",), ("--emperor-tyrant", *HARDENED)])
 def test_in_all_namespaces_and_as_another_user(
-    tyrant: bool, net: Network, reign: Reign, stage: Stage, vassals: Path
+    options: tuple[str, ...], net: Network, reign: Reign, stage: Stage, vassals: Path
 ) -> None:
     file = vassals / "a.ini"
     file.write_text("[uwsgi]\n")
     os.chown(file, 1234, 1234)
-    options = ["--emperor-tyrant"] if tyrant else []
     reign(*BRIDGE, "--emperor-use-clone", "fs,ipc,pid,uts,user", *options)
     puppet = stage.next("a.ini")
     with Network.of(puppet.pid).kept() as inside, inside.listen(address_of(puppet)) as listening:

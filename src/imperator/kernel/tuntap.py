@@ -29,7 +29,10 @@ def open_tun(name: str) -> int:
     """A TUN device that lives as long as its file descriptor (non-blocking, close-on-exec). Raises OSError."""
     if not name or len(name.encode()) > 15:
         raise OSError(0, f"{name!r}: a device's name has 1 to 15 bytes")
-    fd = os.open(PATH, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        fd = os.open(PATH, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise OSError(error.errno, f"{PATH}: {error.strerror}") from error
     try:
         fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
     except OSError as error:
