@@ -27,8 +27,9 @@ class OpenedSocket:
 
     def give_to(self, uid: int | None, gid: int | None) -> None:
         """The Emperor is about to become another user, who has to be able to remove the file. Raises OSError."""
-        if self.address is not None:
-            give_away_socket_file(self.address, -1 if uid is None else uid, -1 if gid is None else gid)
+        path = None if self.address is None else parse_address(self.address).path
+        if path is not None:
+            give_away_socket_file(path, -1 if uid is None else uid, -1 if gid is None else gid)
 
     def remove_file(self, say: Say) -> None:
         if self.address is None:

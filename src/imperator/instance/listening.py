@@ -15,7 +15,6 @@ import errno
 import os
 import re
 import socket
-import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from imperator.config.errors import ConfigurationError
 from imperator.config.instance_settings import InstanceSettings, SocketAsked
 from imperator.kernel.credentials import gid_of, uid_of
-from imperator.kernel.sockets import Address, open_socket, parse_address
+from imperator.kernel.sockets import Address, give_away_socket_file, open_socket, parse_address
 
 if TYPE_CHECKING:
     from imperator.kernel.holders import Holder
@@ -209,24 +208,11 @@ def _named(holder: Holder | None) -> str:
 
 
 def _chown(file: SocketFile, owner: str) -> None:
-    """Give a socket's file away, if it is the one that was just made.
-
-    Its directory may belong to the very user that root works for here, who could put a link to something else in its
-    place: so the file is held open and looked at first. open(2), O_PATH; symlink(7).
-    """
+    """Give a socket's file away, if it is the one that was just made. Raises OSError, LookupError."""
     user, _, group = owner.partition(":")
     uid = uid_of(user) if user else -1
     gid = gid_of(group) if group else -1
-    fd = os.open(file.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        found = os.fstat(fd)
-        if (found.st_dev, found.st_ino) != (file.device, file.inode) or found.st_uid != os.geteuid():
-            raise OSError(errno.EPERM, "somebody put something else there")
-        if not stat.S_ISSOCK(found.st_mode) or found.st_nlink != 1:
-            raise OSError(errno.EPERM, "somebody put something else there")
-        os.chown(f"/proc/self/fd/{fd}", uid, gid)
-    finally:
-        os.close(fd)
+    give_away_socket_file(file.path, uid, gid, made=(file.device, file.inode))
 
 
 # -- the files

@@ -118,19 +118,18 @@ def remove_socket_file(text: str) -> None:
         pass
 
 
-def give_away_socket_file(text: str, uid: int, gid: int) -> None:
-    """Make the file of a UNIX socket, if the address has one, another user's. -1 leaves that part as it is.
+def give_away_socket_file(path: str, uid: int, gid: int, *, made: tuple[int, int] | None = None) -> None:
+    """Make the file of a UNIX socket another user's. -1 leaves that part as it is.
 
-    Its directory may be one that anybody can write to, and somebody may have put a link to something else in its place
-    meanwhile: so the file is held open and looked at first. open(2), O_PATH; symlink(7). Raises OSError.
+    ``made``: its device and inode, where they are known. Its directory may be one that anybody can write to, and
+    somebody may have put a link to something else in its place meanwhile: so the file is held open and looked at first.
+    open(2), O_PATH; symlink(7). Raises OSError.
     """
-    path = parse_address(text).path
-    if path is None:
-        return
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         found = os.fstat(fd)
-        if not stat.S_ISSOCK(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
+        is_ours = stat.S_ISSOCK(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
+        if not is_ours or made not in (None, (found.st_dev, found.st_ino)):
             raise OSError(errno.EPERM, "somebody put something else there", path)
         os.chown(f"/proc/self/fd/{fd}", uid, gid)
     finally:
