@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from imperator.config.records import record
 
 Kind = Literal["flag", "string", "integer", "octal", "list", "hook", "config", "special"]
 """``list``: may be given several times. ``hook``: ``action:argument``, several times. ``config``: loads a file.
@@ -13,7 +14,7 @@ Actor = Literal["emperor", "both", "instance"]
 """Who acts on it: the Emperor, a vassal's instance, or whichever of them it is given to."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Option:
     """One option: the same word on the command line, in files, and as ``UWSGI_…`` in the environment."""
 

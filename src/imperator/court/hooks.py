@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from imperator.config.settings import EmperorSettings, Hook
+from imperator.config.hook import Hook
+from imperator.config.records import changed
+from imperator.config.settings import EmperorSettings
 from imperator.court.guardian import Guardian
 from imperator.court.recruiter import Recruiter
 from imperator.court.spawner import Spawner
@@ -85,7 +87,7 @@ class HookRunner:
         if phase is HookPhase.AS_EMPEROR and self._settings.hook_as_emperor_setns:
             name = "as-emperor-setns"
             for hook in self._settings.hook_as_emperor_setns:  # each may enter other namespaces
-                one = (replace(hook, action=hook.action.rpartition(" ")[2]),)
+                one = (changed(hook, action=hook.action.rpartition(" ")[2]),)
                 say = self._only_say(wanted.name, name)
                 self._start(wanted, one, name, say, effect.pid, None, namespaces=_namespaces(hook))
 

@@ -17,12 +17,12 @@ import re
 import socket
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.instance_settings import InstanceSettings, SocketAsked
+from imperator.config.records import record
 from imperator.kernel.credentials import gid_of, uid_of
 from imperator.kernel.sockets import Address, open_socket, parse_address
 
@@ -35,7 +35,7 @@ UNASKED: Final = "protocol"
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SocketFile:
     """The file of a UNIX socket that this instance made, known by its inode as well: another may take its name."""
 
@@ -44,7 +44,7 @@ class SocketFile:
     inode: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Listening:
     """A listening socket, and who asked for it."""
 
