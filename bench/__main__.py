@@ -18,6 +18,7 @@ from bench.goals import GOALS, Figures
 EMPIRES = ("new_file", "touch_reload", "cold_start", "idle", "kill_respawn", "fork_bomb")
 SERVING: dict[str, tuple[Callable[[Path, Sequence[str], int], serving.Results], int]] = {
     "hello": (serving.hello, 6),
+    "hello_logged": (serving.hello_logged, 6),
     "hello_http11": (serving.hello_http11, 6),
     "behind_nginx": (serving.behind_nginx, 6),
     "django": (serving.django, 15),

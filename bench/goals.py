@@ -38,6 +38,7 @@ GOALS: dict[str, Sequence[Goal]] = {
     "kill_respawn": (Goal("p50 ms", "≤", 5),),
     "fork_bomb": (Goal("p50 ms", "≤", 5),),
     "hello": (Goal("kept/s", "≥", 2, times_original=True),),
+    "hello_logged": (Goal("kept/s", "≥", 2, times_original=True),),
     "behind_nginx": (Goal("requests/s", "≥", 0.97, times_original=True),),
     "django": (Goal("first 200 ms", "≤", 1, times_original=True), Goal("PSS MB", "≤", 1, times_original=True)),
     "jail_spawn": (Goal("times", "≤", 2),),

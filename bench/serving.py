@@ -38,10 +38,11 @@ def in_turns(measure: Callable[[str], Figures], names: Sequence[str], rounds: in
     return {name: {key: statistics.median(all_) for key, all_ in ours.items()} for name, ours in samples.items()}
 
 
-def _hello(root: Path, socket: str) -> Path:
+def _hello(root: Path, socket: str, *, logged: bool = False) -> Path:
     (root / "app.py").write_text(_HELLO)
     file = root / "hello.ini"
-    file.write_text(f"[uwsgi]\n{socket}\nwsgi-file = app.py\nprocesses = 1\ndisable-logging = true\n")
+    silent = "" if logged else "disable-logging = true\n"
+    file.write_text(f"[uwsgi]\n{socket}\nwsgi-file = app.py\nprocesses = 1\n{silent}")
     return file
 
 
@@ -67,8 +68,15 @@ def hello(root: Path, names: Sequence[str], rounds: int) -> Results:
     return in_turns(lambda name: _both_ways(name, file, port), names, rounds)
 
 
+def hello_logged(root: Path, names: Sequence[str], rounds: int) -> Results:
+    """The same with the request log, which both write by default: to a file."""
+    port = free_port()
+    file = _hello(root, f"http-socket = 127.0.0.1:{port}", logged=True)
+    return in_turns(lambda name: _both_ways(name, file, port), names, rounds)
+
+
 def hello_http11(root: Path, names: Sequence[str], rounds: int) -> Results:
-    """The same over ``http11-socket``, where the original keeps connections too (and each keeps a process busy)."""
+    """``hello`` over ``http11-socket``, where the original keeps connections too (and each keeps a process busy)."""
     port = free_port()
     file = _hello(root, f"http11-socket = 127.0.0.1:{port}")
     return in_turns(lambda name: _both_ways(name, file, port), names, rounds)

@@ -87,6 +87,28 @@ def test_no_client_writes_lines_of_its_own(start: Start, port: int) -> None:
     instance.expect("^</%0Aforged%1B>$")
 
 
+def test_requests_one_upon_the_other_have_all_their_lines_though_no_other_follows(start: Start, port: int) -> None:
+    instance = start(f"http-socket = 127.0.0.1:{port}", "module = app", "log-format = <%(uri)>")
+    instance.expect(ACCEPTS)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    for number in range(200):
+        connection.request("GET", f"/{number}")
+        assert connection.getresponse().read() == b"one"
+    connection.close()
+    for number in range(200):
+        instance.expect(f"^</{number}>$")
+
+
+def test_the_last_requests_before_a_stop_have_their_lines(start: Start, port: int) -> None:
+    instance = start(f"http-socket = 127.0.0.1:{port}", "module = app", "log-format = <%(uri)>")
+    instance.expect(ACCEPTS)
+    for number in range(20):
+        get(port, f"/{number}")
+    assert instance.end() == 0
+    for number in range(20):
+        instance.expect(f"^</{number}>$")
+
+
 def test_the_client_that_a_proxy_names(start: Start, port: int) -> None:
     lines = "log-format = from %(addr)", "log-x-forwarded-for = true"
     instance = start(f"http-socket = 127.0.0.1:{port}", "module = app", *lines)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 from imperator.config import hook_actions, options_uwsgi, values
@@ -29,6 +28,7 @@ from imperator.config.instance_settings import (
 )
 from imperator.config.note import Note
 from imperator.config.option import Option
+from imperator.config.records import changed, record
 
 _BUILT_IN = frozenset({"python", "python3", "http", "asgi", "0"})
 """Plugins that a file may name and that need no loading."""
@@ -45,7 +45,7 @@ _OF_EMPEROR = frozenset({"emperor", "vassal"})
 """How the options begin that mean nothing to an instance, and nothing wrong either."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reading:
     """What could be made of a configuration, and what could not."""
 
@@ -62,7 +62,7 @@ def instance_settings(configuration: Configuration, directory: str) -> InstanceS
     if reading.errors:
         raise reading.errors[0]
     notes = (*reading.settings.notes, *(_note_of_unknown(given) for given in reading.unknown))
-    return replace(reading.settings, notes=notes)
+    return changed(reading.settings, notes=notes)
 
 
 def read_instance(configuration: Configuration, directory: str) -> Reading:

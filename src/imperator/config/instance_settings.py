@@ -6,11 +6,11 @@ each option is in the catalogue (:mod:`imperator.config.options_instance`), from
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Literal
 
+from imperator.config.hook import Hook
 from imperator.config.note import Note
-from imperator.config.settings import Hook
+from imperator.config.records import changed, keyword_record, record
 
 Protocol = Literal["uwsgi", "http", "raw"]
 """What is spoken on a socket. ``raw``: the application's own business (it is given the listening socket)."""
@@ -18,7 +18,7 @@ Interface = Literal["wsgi", "asgi", "rsgi"]
 EngineName = Literal["auto", "granian", "uwsgi", "gunicorn", "binary"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SocketAsked:
     """A listening socket that the configuration asks for."""
 
@@ -30,7 +30,7 @@ class SocketAsked:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mount:
     """``mount = /path=module:callable`` (or a file)."""
 
@@ -39,7 +39,7 @@ class Mount:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Daemon:
     """A program that runs beside the application, as long as the instance does."""
 
@@ -50,7 +50,7 @@ class Daemon:
     """``smart-attach-daemon PIDFILE COMMAND``: not started where the process in this file is alive."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Terminals:
     """An address at which whoever connects gets a terminal in the instance (``forkpty-router``)."""
 
@@ -61,7 +61,7 @@ class Terminals:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CronJob:
     """``cron = MINUTE HOUR DAY MONTH WEEKDAY COMMAND``: -1 is every one, -N every N-th."""
 
@@ -74,7 +74,7 @@ class CronJob:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BinaryPatch:
     """``…-binary-patch``: become another program. ``arguments`` is ``None``: with the instance's own arguments."""
 
@@ -84,7 +84,7 @@ class BinaryPatch:
     where: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_record
 class InstanceSettings:
     """An instance's own options."""
 
@@ -242,7 +242,7 @@ class InstanceSettings:
 
     def of_worker(self) -> InstanceSettings:
         """What is left of them in a worker: what only its master does is taken out."""
-        return replace(self, daemons=(), terminals=(), cron=(), touch_reload=(), touch_chain_reload=(), log_maxsize=0)
+        return changed(self, daemons=(), terminals=(), cron=(), touch_reload=(), touch_chain_reload=(), log_maxsize=0)
 
     @property
     def has_application(self) -> bool:

@@ -13,10 +13,11 @@ from imperator.config import hook_actions, values
 from imperator.config.catalogue import BY_NAME, INSTANCE_KEYS, suggestion
 from imperator.config.errors import ConfigurationError
 from imperator.config.given import COMMAND_LINE, Configuration, Given
+from imperator.config.hook import Hook
 from imperator.config.language import load
 from imperator.config.note import Note
 from imperator.config.option import Option
-from imperator.config.settings import EmperorSettings, Hook
+from imperator.config.settings import EmperorSettings
 
 
 def load_emperor(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> EmperorSettings:

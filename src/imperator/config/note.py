@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from imperator.config.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Note:
     """``where`` is ``file:line``, a file, or ``command line``."""
 

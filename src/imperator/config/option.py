@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from imperator.config.records import record
 
 Kind = Literal["flag", "string", "integer", "octal", "quantity", "list", "hook", "config", "special"]
 """``quantity``: an amount, which ``reads`` reads. ``list``: may be given several times. ``hook``: ``action:argument``,
@@ -14,7 +15,7 @@ Actor = Literal["emperor", "both", "instance"]
 """Who acts on it: the Emperor, a vassal's instance, or whichever of them it is given to."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Option:
     """One option: the same word on the command line, in files, and as ``UWSGI_…`` in the environment."""
 

@@ -8,18 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from imperator.config.hook import Hook
 from imperator.config.note import Note
 from imperator.config.quantities import DeviceAmounts
-
-
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """One hook: ``action:argument``, e.g. ``exec:hostname foobar`` (see ``docs/hooks.md``)."""
-
-    action: str
-    argument: str
-    where: str = field(default="", compare=False)
-    """``file:line``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from imperator.config import hook_actions
 from imperator.config.errors import ConfigurationError
 from imperator.config.given import Given
+from imperator.config.hook import Hook
 from imperator.config.option import Option
-from imperator.config.settings import Hook
 
 _TRUE = frozenset({"true", "1", "yes", "on", ""})
 _FALSE = frozenset({"false", "0", "no", "off"})

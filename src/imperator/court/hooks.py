@@ -7,9 +7,10 @@ way takes the place of another; of the others only the failure is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
-from imperator.config.settings import EmperorSettings, Hook
+from imperator.config.hook import Hook
+from imperator.config.records import changed
+from imperator.config.settings import EmperorSettings
 from imperator.court.errands import Done, Errand, Errands
 from imperator.court.recruiter import Recruiter
 from imperator.reign.effects import HookPhase, RunHooks, Severity
@@ -49,7 +50,7 @@ class HookRunner:
         if phase is HookPhase.AS_EMPEROR and self._settings.hook_as_emperor_setns:
             name = "as-emperor-setns"
             for hook in self._settings.hook_as_emperor_setns:  # each may enter other namespaces
-                one = (replace(hook, action=hook.action.rpartition(" ")[2]),)
+                one = (changed(hook, action=hook.action.rpartition(" ")[2]),)
                 say = self._only_say(wanted.name, name)
                 self._start(wanted, one, name, say, effect.pid, None, namespaces=_namespaces(hook))
 

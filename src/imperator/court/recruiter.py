@@ -11,7 +11,8 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from imperator.config.settings import EmperorSettings, Hook
+from imperator.config.hook import Hook
+from imperator.config.settings import EmperorSettings
 from imperator.config.variables import ATTRIBUTES, MONITOR
 from imperator.court.binary import Binary, is_imperator
 from imperator.court.confinement import Confinement

@@ -20,7 +20,8 @@ from imperator import __version__
 from imperator.bureau.journal import Journal
 from imperator.bureau.server import StatsServer
 from imperator.bureau.statistics import EmperorFacts, SourceFacts
-from imperator.config.settings import EmperorSettings, Hook
+from imperator.config.hook import Hook
+from imperator.config.settings import EmperorSettings
 from imperator.court import signals
 from imperator.court.addresses import InheritedSockets, OpenedSocket, open_or_take
 from imperator.court.allegiance import Allegiance

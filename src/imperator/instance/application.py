@@ -25,13 +25,13 @@ import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from types import CodeType, ModuleType
 from typing import Any, Literal, cast
 
 from imperator.config.given import Configuration
 from imperator.config.instance_settings import InstanceSettings, Interface
+from imperator.config.records import record
 from imperator.instance.blame import CannotLoad, beneath, blame, frames, near_files, no_such_module, unreadable
 from imperator.instance.interface import guess, takes
 
@@ -48,7 +48,7 @@ _ALIASES: Mapping[Option, frozenset[str]] = {
 _CALLABLE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Asked:
     """An application that the configuration asks for."""
 
@@ -69,7 +69,7 @@ class Asked:
         return f"{self.where}: {self.option} = {value}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Application:
     """A loaded application."""
 
@@ -83,7 +83,7 @@ class Application:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Loaded:
     """Everything that was asked for: what could be loaded, and what could not."""
 

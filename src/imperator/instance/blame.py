@@ -14,10 +14,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from types import CodeType, ModuleType, TracebackType
 from typing import Literal
 
+from imperator.config.records import record
 from imperator.kernel.obstacles import obstacle
 
 Owner = Literal["user", "package", "python", "imperator"]
@@ -39,7 +39,7 @@ class CannotLoad(Exception):
         """The traceback with the user's frames and the one that raised; empty where a traceback says nothing more."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Frame:
     """One frame of a traceback."""
 

@@ -15,11 +15,11 @@ that can. Nothing is chosen that would swallow an option.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.instance_settings import InstanceSettings
+from imperator.config.records import record
 from imperator.instance.installed import Installed, installed
 
 __all__ = ["Choice", "Installed", "NoEngine", "Refusal", "choose", "installed"]
@@ -33,7 +33,7 @@ PACKAGES: Final[dict[Engine, str]] = {"granian": "granian", "uwsgi": "pyuwsgi", 
 _ENGINES: Final[tuple[Engine, ...]] = ("granian", "uwsgi", "gunicorn")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Choice:
     """An engine, and why it is this one: a line for the log and for ``explain``."""
 
@@ -41,7 +41,7 @@ class Choice:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Refusal:
     """Something that was asked for and that an engine cannot do."""
 

@@ -22,16 +22,16 @@ import re
 import site
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from imperator.config.errors import ConfigurationError
+from imperator.config.records import record
 from imperator.instance.blame import CannotLoad, unreadable
 
 KEPT = frozenset({"imperator", "granian", "gunicorn", "uvloop", "rloop", "setproctitle"})
 """Top packages that an engine goes on importing from: never forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entered:
     """A virtualenv that was entered."""
 
@@ -44,7 +44,7 @@ class Entered:
     """``sys.executable`` as it was: what runs Imperator."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Configured:
     """``pyvenv.cfg``, as far as it matters here (:pep:`405`)."""
 

@@ -22,9 +22,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
+
+from imperator.config.records import keyword_record, record
 
 if TYPE_CHECKING:
     import asyncio
@@ -73,7 +74,7 @@ class EngineUnusable(Exception):
     """There is no granian, or none that this version of Imperator can drive."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_record
 class Limits:
     """What a server grants to its clients, for each socket. Times are seconds, sizes bytes."""
 
@@ -87,7 +88,7 @@ class Limits:
     """Open connections at once; more wait in the backlog."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Http1:
     """The four attributes that Rust reads of its ``http1_opts``."""
 

@@ -13,7 +13,6 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import Final, cast, get_args
 
 from imperator.config.errors import ConfigurationError
@@ -72,12 +71,14 @@ def unasked_sockets(settings: InstanceSettings, environment: Mapping[str, str]) 
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Inherited:
     """A listening socket that somebody else opened, and how it came."""
 
-    socket: socket.socket
-    source: str
+    __slots__ = ("socket", "source")
+
+    def __init__(self, sock: socket.socket, source: str) -> None:
+        self.socket = sock
+        self.source = source
 
 
 def _taken(one: _Inherited, asked: SocketAsked, ours: frozenset[tuple[int, int]]) -> Listening:

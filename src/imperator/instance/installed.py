@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from importlib.machinery import PathFinder
 
+from imperator.config.records import record
 from imperator.kernel.interpreter import installed_command
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Installed:
     """The engines that this Python can use."""
 

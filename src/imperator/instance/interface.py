@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 from imperator.config.instance_settings import Interface
+from imperator.config.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Guess:
     """What a callable looks like. ``interface`` is ``None`` where it can be no application, ``sure`` is not a guess."""
 

@@ -16,12 +16,12 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.instance_settings import InstanceSettings, SocketAsked
+from imperator.config.records import record
 from imperator.kernel.credentials import gid_of, uid_of
 from imperator.kernel.sockets import Address, give_away_socket_file, open_socket, parse_address
 
@@ -34,7 +34,7 @@ UNASKED: Final = "protocol"
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SocketFile:
     """The file of a UNIX socket that this instance made, known by its inode as well: another may take its name."""
 
@@ -43,7 +43,7 @@ class SocketFile:
     inode: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Listening:
     """A listening socket, and who asked for it."""
 

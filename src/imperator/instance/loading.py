@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 
 from imperator.config.given import Configuration
 from imperator.config.instance_settings import InstanceSettings
@@ -74,7 +73,7 @@ def load_application(settings: InstanceSettings, configuration: Configuration, p
         raise NoApplication("the applications cannot be served together") from error
     phases.after_application()
     say(f"{application.name}: {application.interface}: {application.reason}")
-    return replace(application)
+    return application
 
 
 def _with_static(application: Application, settings: InstanceSettings) -> Application:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from _thread import allocate_lock, get_ident
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+
+from imperator.config.records import record
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -24,7 +25,7 @@ Describe = Callable[[Any], str]
 """Says in words what request an environ or a scope is; only called when somebody asks."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Count:
     """How far an application was at one moment."""
 
@@ -40,7 +41,7 @@ class Count:
         return earlier.running >= threads and self.running >= threads and self.ended == earlier.ended
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Running:
     """A request that is being answered (only known to a :class:`Progress` that watches)."""
 

@@ -23,8 +23,8 @@ from collections.abc import Callable, MutableMapping, Sequence
 from typing import Final, NoReturn
 
 from imperator.config.errors import ConfigurationError
+from imperator.config.hook import Hook
 from imperator.config.instance_settings import BinaryPatch, InstanceSettings, SocketAsked
-from imperator.config.settings import Hook
 from imperator.instance import patch
 from imperator.instance.environment_python import set_environment
 from imperator.instance.inherited import take_inherited

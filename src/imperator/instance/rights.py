@@ -18,10 +18,10 @@ import os
 import pwd
 import resource
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.instance_settings import InstanceSettings
+from imperator.config.records import record
 from imperator.kernel.capabilities import NONE, Capabilities, capabilities_of, hold, keep_over_change_of_user, names_of
 from imperator.kernel.credentials import gid_of, uid_of
 from imperator.kernel.namespaces import (
@@ -38,7 +38,7 @@ from imperator.kernel.shepherd import fork_into_pid_namespace
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Identity:
     """Whom to become. ``None`` leaves that part as it is."""
 

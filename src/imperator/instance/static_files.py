@@ -22,10 +22,11 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
+from imperator.config.records import changed
 from imperator.instance.application import Application
 from imperator.instance.blame import CannotLoad
 from imperator.instance.mounts import (
@@ -99,7 +100,7 @@ def with_static(
             f"{application.where}: static-map and check-static serve files for WSGI and ASGI applications, and "
             f"{application.name} is RSGI: let the application or the web server do it"
         )
-    return replace(application, callable=wrapped)
+    return changed(application, callable=wrapped)
 
 
 class Places:

@@ -21,13 +21,13 @@ import shlex
 import signal
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
 from imperator.config.errors import ConfigurationError
 from imperator.config.given import Configuration, Given
 from imperator.config.instance_settings import InstanceSettings
+from imperator.config.records import record
 from imperator.instance.environment_python import package_directories, set_environment
 from imperator.instance.inherited import take_inherited
 from imperator.instance.installed import wheel
@@ -44,7 +44,7 @@ _RIGHTS: Final = frozenset({"cap", "cap-bset", "seccomp"})
 """What the wheel is built without and would pass over in silence, with more rights left than were asked for."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wheel:
     """The uWSGI of the pyuwsgi wheel."""
 
@@ -52,7 +52,7 @@ class Wheel:
     """Its extension module."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Program:
     """A uWSGI that is a program."""
 

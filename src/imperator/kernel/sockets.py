@@ -10,15 +10,27 @@ import errno
 import os
 import socket
 import stat
-from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
 class Address:
     """An address, read: ``where`` is what socket.bind takes."""
 
-    family: socket.AddressFamily
-    where: tuple[str, int] | str
+    __slots__ = ("family", "where")
+
+    def __init__(self, family: socket.AddressFamily, where: tuple[str, int] | str) -> None:
+        self.family = family
+        self.where = where
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Address):
+            return NotImplemented
+        return (self.family, self.where) == (other.family, other.where)
+
+    def __hash__(self) -> int:
+        return hash((self.family, self.where))
+
+    def __repr__(self) -> str:
+        return f"Address({self.family!r}, {self.where!r})"
 
     @property
     def path(self) -> str | None:

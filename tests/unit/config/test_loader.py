@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from imperator.config.errors import ConfigurationError
+from imperator.config.hook import Hook
 from imperator.config.loader import load_emperor
 from imperator.config.manual import render
 from imperator.config.note import Note
-from imperator.config.settings import EmperorSettings, Hook
+from imperator.config.settings import EmperorSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "options.md"
 

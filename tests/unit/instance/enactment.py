@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imperator.config.hook import Hook
 from imperator.config.instance_settings import InstanceSettings, SocketAsked
-from imperator.config.settings import Hook
 
 SCRIPT = Path(__file__).with_name("enact.py")
 NOBODY = 65534

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from imperator.config.hook import Hook
 from imperator.config.instance_settings import InstanceSettings
-from imperator.config.settings import Hook
 from imperator.kernel.interpreter import installed_command
 
 from .enactment import NOBODY, PATIENCE, Enacted, asked, enact, free_port, shell

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from imperator.config.errors import ConfigurationError
+from imperator.config.hook import Hook
 from imperator.config.instance_settings import BinaryPatch, InstanceSettings
-from imperator.config.settings import Hook
 from imperator.instance.rights import identity_asked
 
 from .enactment import NOBODY, PATIENCE, asked, enact, finish, free_port, listener, shell, start

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from imperator.config.hook import Hook
 from imperator.config.instance_settings import InstanceSettings
-from imperator.config.settings import Hook
 
 from .enactment import NOBODY, asked, enact, finish, shell, start
 
