@@ -139,7 +139,7 @@ def test_a_tyrants_vassal_is_its_owner(
     as_root: None, installed: Path, reign: Reign, vassals: Path, open_path: Path
 ) -> None:
     """The Emperor runs its own command, beside its own interpreter, whichever that is."""
-    open_path.chmod(0o777)
+    open_path.chmod(0o1777)
     socket = site(vassals)
     os.chown(vassals / "site.ini", TENANT, TENANT)
     empire = reign("--emperor-tyrant", binary=None, program=(f"{installed}/bin/imperator",))

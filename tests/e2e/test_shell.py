@@ -122,8 +122,8 @@ def test_at_a_terminal(reign: Reign, stage: Stage, vassals: Path) -> None:
         os.kill(pid, signal.SIGWINCH)
         os.write(fd, b"until stty size | grep '33 111'; do :; done\n")
         shown(fd, "33 111\r\n.*# $")
-        os.write(fd, b"sleep 1000\n")
-        shown(fd, "sleep 1000\r\n")
+        os.write(fd, b"sh -c \"echo beg''un; exec sleep 1000\"\n")  # its words, not the echo of ours: it is in front
+        shown(fd, "\r\nbegun\r\n")
         os.write(fd, b"\x03")
         shown(fd, "# $")
         os.write(fd, b"exit 5\n")

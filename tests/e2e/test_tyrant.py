@@ -184,7 +184,7 @@ def connect(visitor: socket.socket, address: Path, patience: float = 10.0) -> No
         try:
             visitor.connect(str(address))
             return
-        except FileNotFoundError:
+        except (FileNotFoundError, ConnectionRefusedError):  # it is bound a moment before it listens
             assert time.monotonic() < deadline, f"{address} never came to be"
             time.sleep(0.005)
 
