@@ -16,7 +16,7 @@ from .conftest import Reign
 from .empire import Empire
 from .stage import PATIENCE, Puppet, Stage
 
-PROMPTLY = 1.0
+PROMPTLY = 5.0
 """Seconds in which a change has to be noticed, on a machine under load."""
 QUIET = 0.4
 """Seconds in which nothing must happen."""
