@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -165,7 +166,14 @@ def test_no_signal_is_left_ignored(place: Path, probe: Path) -> None:
     """Python ignores SIGPIPE, and a program would inherit that; this one is Python, so the shell has to tell."""
     settings = InstanceSettings(unprivileged_binary_patch=patch("/bin/sh", "-c", "grep SigIgn /proc/self/status >&2"))
     said = enact(place, settings).said
-    assert int(said.rpartition("SigIgn:")[2], 16) == 0
+    assert int(said.rpartition("SigIgn:")[2], 16) & ~ignored_by_somebody_before_us() == 0
+
+
+def ignored_by_somebody_before_us() -> int:
+    """Whatever started the tests may have had reasons of its own: all but what Python ignores by itself."""
+    status = Path("/proc/self/status").read_text()
+    ours = 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)
+    return int(status.partition("SigIgn:")[2].split()[0], 16) & ~ours
 
 
 # -- a program that cannot be
