@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -28,7 +30,9 @@ def of_original(directory: Path) -> dict[str, Any]:
     http, stats = free_port(), free_port()
     command = ["uwsgi", "--http-socket", f"127.0.0.1:{http}", "--wsgi-file", "app.py", "--stats", f"127.0.0.1:{stats}"]
     command[0] = str(Path(sys.executable).parent / "uwsgi")
-    with subprocess.Popen(command, cwd=directory, stderr=subprocess.PIPE, text=True) as original:
+    with subprocess.Popen(
+        command, cwd=directory, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as original:
         try:
             assert original.stderr is not None
             while "Stats server enabled" not in original.stderr.readline():
@@ -36,7 +40,7 @@ def of_original(directory: Path) -> dict[str, Any]:
             document: dict[str, Any] = json.loads(read(stats))
             return document
         finally:
-            original.kill()
+            os.killpg(original.pid, signal.SIGKILL)  # its worker would outlive it, and spin
 
 
 def test_every_key_of_the_original_is_there_with_its_type(start: Start, port: int, open_path: Path) -> None:
