@@ -24,7 +24,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(or $(TMPDIR),/tmp)/hypothesis-$(shell i
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test tests-here check bench docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,7 +37,11 @@ $(READY): pyproject.toml tools/setup.sh
 demo: $(READY)  ## start three example apps under an Emperor, until Ctrl-C (CHECK=1: only see that they answer)
 	@$(PY) tools/demo.py $(if $(filter-out 0 no,$(CHECK)),--check)
 
-test: check  ## everything: lint, types and all tests
+test:  ## everything: lint, types and all tests
+	@tools/open_place.sh $(MAKE) --no-print-directory tests-here JOBS="$(JOBS)" ARGS="$(ARGS)" PYTHON="$(PYTHON)"
+
+# In this very checkout, whoever can enter it.
+tests-here: check
 	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: $(READY)  ## lint and types only

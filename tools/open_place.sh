@@ -1,0 +1,19 @@
+#!/bin/bash
+# Runs a command in this checkout, or in a copy of it where other users cannot get at the checkout: tools/open_place.sh
+# COMMAND ARGUMENTS...
+#
+# Many tests start vassals as other users, who have to be able to read the code and to execute the interpreter. Below
+# /root, for example, they are not.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [ "$(id -u)" -ne 0 ] || setpriv --reuid=65534 --regid=65534 --clear-groups test -r Makefile; then
+    exec "$@"
+fi
+place=$(mktemp -d /var/tmp/imperator-tests.XXXXXX)
+trap 'rm -rf "$place"' EXIT
+echo "other users cannot enter $PWD: testing a copy of it in $place" >&2
+tar --exclude=./.venv --exclude=./.git -cf - . | tar -xf - -C "$place"
+chmod -R go+rX "$place"
+cd "$place"
+"$@"
