@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if [ "$(id -u)" -ne 0 ] || setpriv --reuid=65534 --regid=65534 --clear-groups test -r Makefile; then
+if [ "$(id -u)" -ne 0 ] || setpriv --reuid=65534 --regid=65534 --clear-groups test -r "$PWD/Makefile"; then
     exec "$@"
 fi
 place=$(mktemp -d /var/tmp/imperator-tests.XXXXXX)
