@@ -10,7 +10,8 @@ cd "$(dirname "$0")/.."
 if [ "$(id -u)" -ne 0 ] || setpriv --reuid=65534 --regid=65534 --clear-groups test -r "$PWD/Makefile"; then
     exec "$@"
 fi
-place=$(mktemp -d /var/tmp/imperator-tests.XXXXXX)
+# Not below /tmp or /var/tmp: some vassals of the tests have those for themselves.
+place=$(mktemp -d /opt/checkout.XXXXXX)
 trap 'rm -rf "$place"' EXIT
 echo "other users cannot enter $PWD: testing a copy of it in $place" >&2
 tar --exclude=./.venv --exclude=./.git -cf - . | tar -xf - -C "$place"
